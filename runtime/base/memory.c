@@ -1,0 +1,32 @@
+/* memory.c - allocation with a sentence instead of a NULL. `out` is the address of a pointer. */
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+
+static int out_of_memory(size_t bytes, const char *what, tern_error *err)
+{
+    return tern_fail(err, TERN_E_FIT, "no memory for %s (%zu bytes): free some or ask for less", what,
+                     bytes);
+}
+
+int tern_alloc(void *out, size_t count, size_t size, const char *what, tern_error *err)
+{
+    void *p = calloc(count ? count : 1, size ? size : 1);
+    if (!p) return out_of_memory(size && count > SIZE_MAX / size ? SIZE_MAX : count * size, what, err);
+    memcpy(out, &p, sizeof p);
+    return TERN_OK;
+}
+
+int tern_alloc_aligned(void *out, size_t bytes, const char *what, tern_error *err)
+{
+    if (bytes > SIZE_MAX - 64) return out_of_memory(bytes, what, err);
+    const size_t padded = tern_round_up(bytes ? bytes : 1, 64);
+    void *p = aligned_alloc(64, padded);
+    if (!p) return out_of_memory(padded, what, err);
+    memset(p, 0, padded);
+    memcpy(out, &p, sizeof p);
+    return TERN_OK;
+}

@@ -1,0 +1,60 @@
+/* backend.h - what the wrappers and every backend share: the first members of each object, the host
+ * layouts, and the list of backends. A backend's own struct begins with the struct of this file. */
+#ifndef TERN_DEVICE_BACKEND_H
+#define TERN_DEVICE_BACKEND_H
+
+#include "tern/device.h"
+
+struct tern_device {
+    const tern_backend *backend;
+    tern_device_info info;
+    uint64_t budget_bytes; /* 0: none */
+    uint64_t used_bytes;   /* buffers and programs alive; kept by the wrappers */
+};
+
+struct tern_buffer {
+    tern_device *device;
+    size_t bytes;
+};
+
+struct tern_weight {
+    tern_buffer *buffer;
+    size_t offset_bytes;
+    tern_weight_desc desc;
+};
+
+struct tern_stream {
+    tern_device *device;
+    tern_error sticky; /* status 0: fine */
+};
+
+struct tern_event {
+    tern_device *device;
+};
+
+struct tern_program {
+    tern_device *device;
+    tern_batch_limits limits;
+    size_t bytes; /* of device memory it holds */
+};
+
+/* Sets the stream's sticky error unless there is one already. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+void tern_stream_fail(tern_stream *stream, int status, const char *format, ...);
+
+/* Columns of a row after padding, in the host layouts and in quantised activations. */
+static inline int tern_pad_k(int k)
+{
+    return (k + TERN_PAD_K - 1) / TERN_PAD_K * TERN_PAD_K;
+}
+
+/* The tables of all backends compiled in; n is their number. */
+const tern_backend *const *tern_backends(int *n);
+
+/* Operand check of one operation against the limits; TERN_E_USAGE names operation and operand. */
+int tern_op_check(const tern_op *op, const tern_device *device, const tern_batch_limits *limits,
+                  tern_error *err);
+
+#endif
