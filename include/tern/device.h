@@ -284,7 +284,7 @@ typedef struct tern_candidate {
     int32_t id;
 } tern_candidate;
 
-/* Parts of log p(target) = (target_logit - max_logit)*ln... see tern_score_logprob(). */
+/* The parts of ln p(target); tern_score_logprob() puts them together. */
 typedef struct tern_score {
     float max_logit, target_logit;
     uint64_t sum; /* sum over the vocabulary of (u64)(w((l_i - l_max) * log2 e) * 2^40) (N8) */
@@ -295,7 +295,8 @@ double tern_score_logprob(const tern_score *score, float logit);
 
 /* PICK (N8). One id per batch row, from logits (FULL) or candidates (TOP), into ids.
  * The order of tokens is logit descending, id ascending. First each logit is adjusted:
- *   repetition: l > 0 ? l / repetition : l * repetition, for ids with count > 0, when != 1;
+ *   repetition: l > 0 ? l / repetition : l * repetition, for every listed id (prompt tokens are listed
+ *     with count 0), when it is neither 0 nor 1;
  *   l = (l - frequency * (float)count) - presence, for ids with count > 0, when either is not 0;
  *   l = l + bias; ids whose mask bit is 0 are left out.
  * temperature 0: the first in order. Otherwise
@@ -358,8 +359,8 @@ typedef struct tern_pick {
     int n_bias, n_counts;
     const int32_t *bias_ids; /* [n_bias], ascending */
     const float *bias;
-    const int32_t *count_ids; /* [n_counts], ascending: tokens seen so far ... */
-    const int32_t *counts;    /* ... and how often */
+    const int32_t *count_ids; /* [n_counts], ascending: tokens of prompt and answer so far ... */
+    const int32_t *counts;    /* ... and how often each was generated */
     const uint32_t *mask;     /* bit id%32 of word id/32; NULL: every token allowed */
 } tern_pick;
 

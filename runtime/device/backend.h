@@ -35,7 +35,10 @@ struct tern_event {
 struct tern_program {
     tern_device *device;
     tern_batch_limits limits;
-    size_t bytes; /* of device memory it holds */
+    size_t bytes;              /* of device memory it holds */
+    int n_pages;               /* fewest pages of a pool it uses; INT_MAX without one */
+    int n_vocab;               /* smallest vocabulary it uses; INT_MAX without one */
+    int needs_pick, needs_target;
 };
 
 /* Sets the stream's sticky error unless there is one already. */
@@ -56,5 +59,11 @@ const tern_backend *const *tern_backends(int *n);
 /* Operand check of one operation against the limits; TERN_E_USAGE names operation and operand. */
 int tern_op_check(const tern_op *op, const tern_device *device, const tern_batch_limits *limits,
                   tern_error *err);
+
+/* What the operations of a program need of a batch, into the program. */
+void tern_program_needs(tern_program *program, const tern_op *ops, int n_ops);
+
+/* Every index of a batch against the program's limits and needs; TERN_E_USAGE names the first wrong one. */
+int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_error *err);
 
 #endif

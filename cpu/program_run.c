@@ -1,0 +1,274 @@
+/* program_run.c - runs programs on the CPU: one wake-up of the threads per run, a barrier after every
+ * operation. How an operation is cut among threads is decided here and nowhere else; kernels write
+ * only their range, so the cut never changes a bit. */
+#include <string.h>
+
+#include "base/fail.h"
+#include "cpu/cpu_program.h"
+
+/* What went wrong first in a run; 0: nothing. */
+enum { FAULT_NONE, FAULT_NOT_FINITE, FAULT_ID };
+
+/* What a thread needs to know while it runs. */
+typedef struct worker {
+    cpu_program *program;
+    const tern_cpu_kernels *kernels;
+    tern_pool *pool;
+    uint8_t *scratch; /* the thread's own */
+    int thread, n_threads, n_tok, n_rows;
+} worker;
+
+/* This thread's share of n items, in multiples of `unit`. */
+static tern_range share(const worker *w, int n, int unit)
+{
+    const int64_t units = (n + unit - 1) / unit;
+    const int begin = (int)(units * w->thread / w->n_threads) * unit;
+    const int end = (int)(units * (w->thread + 1) / w->n_threads) * unit;
+    return (tern_range){begin < n ? begin : n, end < n ? end : n};
+}
+
+static void fault(worker *w, const cpu_op *op, unsigned kind)
+{
+    unsigned none = 0;
+    const unsigned index = (unsigned)(op - w->program->ops);
+    atomic_compare_exchange_strong(&w->program->fault, &none, index << 2 | kind);
+}
+
+/* An id outside the table is a fault; its token keeps what it had. */
+static void run_embed(worker *w, cpu_op *op)
+{
+    const tern_embed_args *a = &op->u.embed;
+    const tern_range tokens = share(w, w->n_tok, 1);
+    for (int t = tokens.begin; t < tokens.end; t++) {
+        if (a->ids[t] >= 0 && a->ids[t] < op->n_vocab)
+            w->kernels->embed(a, (tern_range){t, t + 1});
+        else
+            fault(w, op, FAULT_ID);
+    }
+}
+
+static void run_linear(worker *w, cpu_op *op)
+{
+    const tern_range outputs = share(w, op->u.linear.n_out, TERN_TILE_ROWS);
+    if (outputs.begin < outputs.end && w->n_tok > 0)
+        w->kernels->linear(&op->u.linear, (tern_range){0, w->n_tok}, outputs);
+}
+
+/* (token, KV head) units; the groups of a unit fold left to right in the thread's scratch. */
+static void run_attn(worker *w, cpu_op *op)
+{
+    const tern_attn_args *a = &op->u.attn.args;
+    const int kv = a->view.kv, hd = a->view.hd, heads = a->h / kv, state = hd + 2;
+    float *folded = (float *)(void *)w->scratch, *next = folded + heads * state;
+    const tern_range units = share(w, w->n_tok * kv, 1);
+    for (int unit = units.begin; unit < units.end; unit++) {
+        const int token = unit / kv, kv_head = unit % kv;
+        const int last = a->view.pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
+        for (int group = 0; group <= last; group++) {
+            float *into = group == 0 ? folded : next;
+            if (a->view.type == TERN_KV_F16)
+                w->kernels->attn_group_f16(into, a, token, kv_head, group);
+            else
+                w->kernels->attn_group_i8(into, a, token, kv_head, group);
+            for (int i = 0; i < heads && group > 0; i++)
+                w->kernels->attn_merge(folded + i * state, next + i * state, hd);
+        }
+        for (int i = 0; i < heads; i++) {
+            const float *s = folded + i * state;
+            float *o = op->u.attn.o + token * op->u.attn.ldo + (int64_t)(kv_head * heads + i) * hd;
+            const float inverse = 1.0f / s[1];
+            for (int d = 0; d < hd; d++) o[d] = s[2 + d] * inverse;
+        }
+    }
+}
+
+static void run_attn_part(worker *w, cpu_op *op)
+{
+    const tern_attn_args *a = &op->u.attn.args;
+    const int kv = a->view.kv, heads = a->h / kv, state = a->view.hd + 2, n_groups = op->u.attn.n_groups;
+    const tern_range units = share(w, w->n_tok * kv, 1);
+    float *states = (float *)(void *)w->scratch;
+    for (int unit = units.begin; unit < units.end; unit++) {
+        const int token = unit / kv, kv_head = unit % kv;
+        const int last = a->view.pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
+        for (int group = 0; group <= last; group++) {
+            if (a->view.type == TERN_KV_F16)
+                w->kernels->attn_group_f16(states, a, token, kv_head, group);
+            else
+                w->kernels->attn_group_i8(states, a, token, kv_head, group);
+            for (int i = 0; i < heads; i++) {
+                const int64_t row = ((int64_t)token * a->h + kv_head * heads + i) * n_groups + group;
+                memcpy(op->u.attn.o + row * op->u.attn.ldo, states + i * state,
+                       (size_t)state * sizeof(float));
+            }
+        }
+    }
+}
+
+static void run_attn_merge(worker *w, cpu_op *op)
+{
+    const int h = op->u.attn_merge.h, hd = op->u.attn_merge.hd, state = hd + 2;
+    const int n_groups = op->u.attn_merge.n_groups;
+    float *folded = (float *)(void *)w->scratch;
+    const tern_range units = share(w, w->n_tok * h, 1);
+    for (int unit = units.begin; unit < units.end; unit++) {
+        const int token = unit / h, head = unit % h;
+        const int last = w->program->batch->pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
+        const float *part = op->u.attn_merge.parts + (int64_t)unit * n_groups * state;
+        memcpy(folded, part, (size_t)state * sizeof(float));
+        for (int group = 1; group <= last; group++)
+            w->kernels->attn_merge(folded, part + group * state, hd);
+        float *o = op->u.attn_merge.o + token * op->u.attn_merge.ldo + (int64_t)head * hd;
+        const float inverse = 1.0f / folded[1];
+        for (int d = 0; d < hd; d++) o[d] = folded[2 + d] * inverse;
+    }
+}
+
+/* TOP and SCORE: the logits of one row at a time, by all threads; thread 0 reads them. */
+static void run_head_rows(worker *w, cpu_op *op)
+{
+    tern_head_args *a = &op->u.head.args;
+    const int n = op->u.head.n;
+    for (int r = 0; r < w->n_rows; r++) {
+        const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+        w->kernels->head_logits(a, (tern_range){r, r + 1}, vocab);
+        tern_pool_barrier(w->pool);
+        if (w->thread == 0) {
+            if (n > 0) w->kernels->head_top(op->u.head.top + (int64_t)r * n, a->logits, a->n_vocab, n);
+            if (op->u.head.mode == TERN_HEAD_SCORE)
+                w->kernels->head_score(&op->u.head.score[r], a->logits, a->n_vocab,
+                                       w->program->batch->targets[r]);
+        }
+        tern_pool_barrier(w->pool);
+    }
+}
+
+static void run_head(worker *w, cpu_op *op)
+{
+    tern_head_args *a = &op->u.head.args;
+    const tern_range rows = share(w, w->n_rows, 1);
+    if (w->kernels->head_quant(a, rows)) fault(w, op, FAULT_NOT_FINITE);
+    tern_pool_barrier(w->pool);
+    if (op->u.head.mode != TERN_HEAD_FULL) {
+        run_head_rows(w, op);
+        return;
+    }
+    const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+    w->kernels->head_logits(a, (tern_range){0, w->n_rows}, vocab);
+}
+
+static void run_pick(worker *w, cpu_op *op)
+{
+    const int slots = op->u.pick.slots, n_vocab = op->u.pick.args.n_vocab;
+    const int workers = slots < w->n_threads ? slots : w->n_threads;
+    if (w->thread >= workers) return;
+    tern_pick_args a = op->u.pick.args;
+    a.scratch = op->u.pick.scratch + (size_t)w->thread * (size_t)n_vocab * TERN_PICK_SCRATCH_PER_TOKEN;
+    for (int r = w->thread; r < w->n_rows; r += workers) {
+        a.logits = op->u.pick.logits ? op->u.pick.logits + r * op->u.pick.ld_logits : NULL;
+        a.top = op->u.pick.top ? op->u.pick.top + (int64_t)r * a.n : NULL;
+        a.pick = &w->program->batch->picks[r];
+        op->u.pick.ids[r] = w->kernels->pick(&a);
+    }
+}
+
+static void run_copy(worker *w, cpu_op *op)
+{
+    const int gather = op->kind == TERN_OP_COPY_ROWS;
+    const tern_range rows = share(w, gather ? w->n_rows : op->u.copy.rows, 1);
+    for (int r = rows.begin; r < rows.end; r++) {
+        const size_t source = (size_t)(gather ? w->program->batch->rows[r] : r);
+        memcpy(op->u.copy.to + (size_t)r * op->u.copy.to_step,
+               op->u.copy.from + source * op->u.copy.from_step, op->u.copy.row_bytes);
+    }
+}
+
+static void run_op(worker *w, cpu_op *op)
+{
+    const tern_cpu_kernels *k = w->kernels;
+    const tern_range tokens = share(w, w->n_tok, 1);
+    switch (op->kind) {
+    case TERN_OP_EMBED: run_embed(w, op); break;
+    case TERN_OP_NORM_QUANT:
+        if (k->norm_quant(&op->u.norm_quant, tokens)) fault(w, op, FAULT_NOT_FINITE);
+        break;
+    case TERN_OP_LINEAR: run_linear(w, op); break;
+    case TERN_OP_ROPE_KV: k->rope_kv(&op->u.rope_kv, tokens); break;
+    case TERN_OP_ATTN: run_attn(w, op); break;
+    case TERN_OP_ATTN_PART: run_attn_part(w, op); break;
+    case TERN_OP_ATTN_MERGE: run_attn_merge(w, op); break;
+    case TERN_OP_ACT_MUL:
+        k->act_mul(&op->u.act_mul.args, (tern_range){0, w->n_tok}, share(w, op->u.act_mul.f, 64));
+        break;
+    case TERN_OP_NORM: k->norm(&op->u.norm, tokens); break;
+    case TERN_OP_ADD: k->add(&op->u.add, tokens); break;
+    case TERN_OP_POOL: k->pool(&op->u.pool, share(w, w->program->batch->n_seq, 1)); break;
+    case TERN_OP_HEAD: run_head(w, op); break;
+    case TERN_OP_PICK: run_pick(w, op); break;
+    case TERN_OP_COPY_2D:
+    case TERN_OP_COPY_ROWS: run_copy(w, op); break;
+    case TERN_N_OPS: break;
+    }
+}
+
+static void run_thread(void *arg, int thread)
+{
+    cpu_program *program = arg;
+    tern_cpu_device *cpu = (tern_cpu_device *)program->base.device;
+    tern_float_env_set();
+    worker w = {
+        .program = program, .kernels = &cpu->kernels, .pool = cpu->pool,
+        .scratch = cpu->thread_scratch + (size_t)thread * TERN_THREAD_SCRATCH_BYTES,
+        .thread = thread, .n_threads = tern_pool_threads(cpu->pool),
+        .n_tok = program->batch->n_tok, .n_rows = program->batch->n_rows,
+    };
+    for (int i = 0; i < program->n_ops; i++) {
+        run_op(&w, &program->ops[i]);
+        if (i + 1 < program->n_ops) tern_pool_barrier(cpu->pool);
+    }
+}
+
+/* The batch's arrays into the operations that read them. */
+static void set_batch(cpu_program *program, const tern_batch *batch)
+{
+    program->batch = batch;
+    for (int i = 0; i < program->n_ops; i++) {
+        cpu_op *op = &program->ops[i];
+        tern_kv_view *view = NULL;
+        if (op->kind == TERN_OP_ROPE_KV) view = &op->u.rope_kv.view;
+        if (op->kind == TERN_OP_ATTN || op->kind == TERN_OP_ATTN_PART) view = &op->u.attn.args.view;
+        if (view) {
+            view->pos = batch->pos;
+            view->seq = batch->seq;
+            view->table = batch->pages;
+            view->table_ld = batch->pages_ld;
+        }
+        if (op->kind == TERN_OP_HEAD) op->u.head.args.rows = batch->rows;
+        if (op->kind == TERN_OP_POOL) {
+            op->u.pool.seq = batch->seq;
+            op->u.pool.n_tok = batch->n_tok;
+        }
+    }
+}
+
+int tern_cpu_program_run(tern_program *base, tern_stream *stream, const tern_batch *batch,
+                         tern_error *err)
+{
+    (void)err;
+    cpu_program *program = (cpu_program *)base;
+    if (stream->sticky.status != TERN_OK) return TERN_OK; /* comes back at the next sync */
+    set_batch(program, batch);
+    atomic_store(&program->fault, 0);
+    tern_pool_run(((tern_cpu_device *)base->device)->pool, run_thread, program);
+    const unsigned found = atomic_load(&program->fault);
+    if (found == 0) return TERN_OK;
+    const cpu_op *op = &program->ops[found >> 2];
+    if ((found & 3) == FAULT_ID)
+        tern_stream_fail(stream, TERN_E_USAGE, "a token id lies outside the vocabulary");
+    else
+        tern_stream_fail(stream, TERN_E_MODEL,
+                         "%s of layer %d met values that are not finite: the model's weights are "
+                         "damaged or do not belong together",
+                         tern_op_name(op->kind), op->layer);
+    return TERN_OK;
+}

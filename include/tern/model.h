@@ -1,0 +1,100 @@
+/* tern/model.h - a model file as a checked description: shapes, tokenizer, tensors. Opening reads the
+ * header only; weights are read when an engine is created.
+ *
+ * The architecture (FORMATS 9.1, BitNet b1.58): per layer, with BL the ternary product on 8-bit activations,
+ *   x += BL(Wo, norm(attention(rope(BL(Wq, h)), rope(BL(Wk, h)), BL(Wv, h)), sub_norm)), h = norm(x)
+ *   x += BL(Wdown, norm(act(BL(Wgate, h)) * BL(Wup, h), sub_norm)), h = norm(x)
+ * and logits = table . norm(x). A model is immutable and may be shared by threads.
+ */
+#ifndef TERN_MODEL_H
+#define TERN_MODEL_H
+
+#include "tern/device.h"
+#include "tern/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tern_model tern_model;
+
+#define TERN_MAX_LAYERS 512
+
+/* Shapes and constants of a model. */
+typedef struct tern_model_config {
+    char arch[32];      /* general.architecture */
+    char name[64];      /* general.name, or the file's */
+    int d;              /* model width */
+    int f;              /* FFN width */
+    int n_layers;
+    int h, kv, hd;      /* query heads, KV heads, head size; h is a multiple of kv, hd of 4 */
+    int n_vocab;
+    int n_ctx;          /* largest context the model was made for */
+    float eps;          /* of every RMS norm */
+    float rope_base;
+    float embed_multiplier;
+    tern_act act;
+    int sub_norms;      /* norms before the output and down projections */
+    int tied;           /* the head reads the embedding's table */
+} tern_model_config;
+
+/* Opens a GGUF file; path NULL: the embedded model. TERN_E_MODEL with one sentence for anything wrong,
+ * TERN_E_FIT without memory. */
+int tern_model_open(tern_model **out, const char *path, tern_error *err);
+void tern_model_close(tern_model *model);
+
+const tern_model_config *tern_model_config_of(const tern_model *model);
+const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
+
+/* Bytes of the file and parameters of its tensors. */
+uint64_t tern_model_file_bytes(const tern_model *model);
+uint64_t tern_model_n_params(const tern_model *model);
+
+/* The maker's known answer, stored in the file: ids [n] and, for every i < n-1, ln p(ids[i+1] | ids[0..i]);
+ * an engine's own values differ by at most `tolerance`. n is 0 where the file has none. */
+typedef struct tern_canary {
+    const int32_t *ids;
+    const float *logprobs; /* [n-1] */
+    size_t n;
+    float tolerance;
+} tern_canary;
+tern_canary tern_model_canary(const tern_model *model);
+
+/* Memory classes, for people and for the accounting. */
+typedef enum tern_memory_class {
+    TERN_MEMORY_WEIGHTS,     /* ternary matrices with their scales */
+    TERN_MEMORY_TABLES,      /* embedding and head */
+    TERN_MEMORY_KV,          /* pages */
+    TERN_MEMORY_CONSTANTS,   /* norm gains, rotary tables */
+    TERN_MEMORY_ACTIVATIONS, /* rows of the largest batch, logits, ids */
+    TERN_MEMORY_SCRATCH,     /* of the programs, from the backend's own pure function */
+    TERN_N_MEMORY_CLASSES,
+} tern_memory_class;
+
+/* "weights", "tables", ... */
+const char *tern_memory_class_name(tern_memory_class memory_class);
+
+typedef struct tern_memory {
+    uint64_t bytes[TERN_N_MEMORY_CLASSES];
+    uint64_t total;
+} tern_memory;
+
+/* The matrices of a model, in the order in which they are loaded. */
+typedef enum tern_matrix {
+    TERN_MATRIX_QKV,
+    TERN_MATRIX_ATTN_OUT,
+    TERN_MATRIX_GATE_UP,
+    TERN_MATRIX_DOWN,
+    TERN_N_LAYER_MATRICES,
+    TERN_MATRIX_EMBED = TERN_N_LAYER_MATRICES, /* also the head where tied */
+    TERN_MATRIX_HEAD,
+} tern_matrix;
+
+/* Shape of a matrix: pure, from the configuration alone. `head_type` matters to the tables only. */
+tern_weight_desc tern_model_matrix(const tern_model_config *config, tern_matrix matrix,
+                                   tern_head_type head_type);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

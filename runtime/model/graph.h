@@ -1,0 +1,16 @@
+/* graph.h - the forward pass as lists of operations: the one place that says what a layer computes. */
+#ifndef TERN_MODEL_GRAPH_H
+#define TERN_MODEL_GRAPH_H
+
+#include "model/part.h"
+
+/* Operations of the longest segment of n_layers layers. */
+#define TERN_GRAPH_OPS(n_layers) (1 + 9 * (n_layers))
+
+/* EMBED (when the segment says so) and the half-layers of a segment; returns their number. */
+int tern_graph_segment(tern_op *ops, const tern_part *part, const tern_segment *segment);
+
+/* The head. With TERN_HEAD_FULL and `pick`, a PICK follows. Returns 1 or 2. */
+int tern_graph_head(tern_op *ops, const tern_part *part, tern_head_mode mode, int pick);
+
+#endif
