@@ -130,10 +130,10 @@ typedef struct tern_pick_args {
     const tern_candidate *top; /* [n], or NULL */
     int n, n_vocab;
     const tern_pick *pick;
-    void *scratch; /* tern_pick_scratch_bytes(n_vocab) */
+    void *scratch; /* max(n, n_vocab) * TERN_PICK_SCRATCH_PER_TOKEN bytes, aligned to 8 */
 } tern_pick_args;
 
-/* Scratch of one PICK: an adjusted candidate and a weight per token. */
+/* Scratch of one PICK: an adjusted candidate and a weight per token. ref keeps no weights. */
 #define TERN_PICK_SCRATCH_PER_TOKEN (sizeof(tern_candidate) + sizeof(uint64_t))
 
 typedef struct tern_cpu_kernels {

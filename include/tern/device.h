@@ -9,10 +9,13 @@
  *   - IEEE 754 binary32, round to nearest even, subnormals kept, no contraction; fused multiply-add
  *     only where the text says fmaf; division and square root correctly rounded.
  *   - A float sum over a row of n elements is 256 strided partials (element i into partial i mod 256,
- *     in index order), then the tree: for h = 128 ... 1, partial j += partial j+h. In attention the
- *     number of partials is 64. Maxima are free of order. Integer sums are exact.
+ *     in index order, from +0), then the tree: for h = 128 ... 1, partial j += partial j+h. In
+ *     attention the number of partials is 64. Integer sums are exact. Maxima are free of order:
+ *     which of -0 and +0 one keeps is open, and no other result depends on it.
  *   - exp2 is ours (runtime/base/exact.h); w(x) below is exp2(x) for x >= -64 and +0 under that.
- *   - A non-finite sum of squares in NORM_QUANT or HEAD is an error of the stream, never a value.
+ *   - A non-finite sum of squares in NORM_QUANT or HEAD is an error of the stream, never a value:
+ *     the row's q, scale and sum are zero then. No other operation looks for one. eps is above 0,
+ *     gains are finite.
  *
  * Vocabulary: t tokens of the batch, k inner size, n_out output features, d model width, f FFN width,
  * h query heads, kv KV heads, hd head size, n_vocab, n_ctx. Spans are row-major.
@@ -57,7 +60,9 @@ typedef enum tern_kv_type { TERN_KV_F16, TERN_KV_I8 } tern_kv_type;
 /* Bytes of one page of one layer. Per KV head, one after the other, the same on every device:
  *   f16: K [hd][64], V [64][hd]                                            (f16)
  *   i8:  K [hd/4][64][4], V [16][hd][4] (s8), then sk [64], sv [64]        (f32)
- * hd is a multiple of 4. In the i8 layout V [j/4][c][j%4] holds position j, component c. */
+ * hd is a multiple of 4 and at most TERN_MAX_HD. In the i8 layout K [c/4][j][c%4] and
+ * V [j/4][c][j%4] hold component c of position j. */
+#define TERN_MAX_HD 256
 size_t tern_kv_page_bytes(tern_kv_type type, int kv, int hd);
 
 /* The pages of one layer: page p begins at offset_bytes + p * tern_kv_page_bytes(). New pages are zeroed
@@ -159,7 +164,7 @@ typedef struct tern_op_embed {
  *   [subtract_mean: x_i -= sum(x)/k]
  *   y_i = x_i * g_i; a = max |y_i|; ss = sum of x_i * x_i; r = 1 / sqrt(ss/k + eps);
  *   A = max(a*r, 1e-5); q_i = rint(y_i * ((127/A) * r)) clamped to [-127, 127]; scale = A/127.
- * Without a gain (gain.buffer NULL): plain quantisation, y_i = x_i, r = 1.
+ * Without a gain (gain.buffer NULL): plain quantisation, y_i = x_i, r = 1; ss is still checked.
  * Output: q s8, scale f32 and the row sum of q s32, in a region of tern_quant_bytes(t, k). */
 typedef struct tern_op_norm_quant {
     tern_span x;    /* [t, k] f32 */
@@ -196,14 +201,15 @@ typedef struct tern_op_rope_kv {
 /* ATTN (N6), causal, for a token at position pos and query head i with KV head i / (h/kv).
  * A block is one page of 64 positions, of which those up to pos are present.
  *   c = f32(log2(e) / sqrt(hd)).
- *   f16 KV: q'_d = q_d * c; s_j = fmaf chain over d from +0; m = max s_j; p_j = w(s_j - m), +0 for
- *     absent j; l = tree over 64 of p_j; o_d = fmaf chain over j from +0 of p_j * v_jd.
- *   i8 KV: q quantised plainly to (q8, sq); s_j = (float)dot * ((sq*c) * sk_j); p_j, l as above;
- *     w_j = p_j * sv_j; W = max w_j; u_j = rint(w_j * (16383/W)), 0 when W = 0;
+ *   f16 KV: q'_d = q_d * c; s_j = fmaf chain over d from +0 of q'_d * k_jd; m = max s_j of the
+ *     present; p_j = w(s_j - m), +0 for absent j; l = tree over 64 of p_j; o_d = fmaf chain over j
+ *     from +0 of p_j * v_jd (an absent j changes no bit of it and may be skipped).
+ *   i8 KV: q quantised plainly per head to (q8, sq); s_j = (float)dot * ((sq*c) * sk_j); m, p_j, l
+ *     as above; w_j = p_j * sv_j; W = max w_j; u_j = rint(w_j * (16383/W)), 0 when W = 0;
  *     o_d = (float)(sum of u_j * v_jd) * (W/16383).
- * Folding (m, l, o): merge(A, B): m = max; a = w(mA - m), b = w(mB - m); l = lA*a + lB*b;
- *   o = fmaf(oB, b, oA*a). Blocks fold left to right inside groups of 8, groups left to right;
- *   the result is o * (1/l). */
+ * Folding (m, l, o): merge(A, B): m = max; a = w(mA - m), b = w(mB - m); l = lA*a + lB*b, two
+ *   roundings and one sum; o = fmaf(oB, b, oA*a). The first of a fold is taken as it is.
+ *   Blocks fold left to right inside groups of 8, groups left to right; the result is o * (1/l). */
 typedef struct tern_op_attn {
     tern_span q; /* [t, h*hd] f32, rotated */
     tern_kv_pool pool;
@@ -246,7 +252,9 @@ typedef struct tern_op_add {
 } tern_op_add;
 
 /* POOL. One row per sequence of the batch: mean (sum over its tokens by the row rule, divided by their
- * number) or last token; then L2: y_i = x_i / sqrt(sum of squares), all zero when that sum is 0. */
+ * number) or last token; then L2: y_i = x_i / sqrt(sum of squares), all zero when that sum is 0.
+ * In the mean, row i of the sequence goes into partial i mod 256 of its column. A sequence without
+ * tokens gives zeros. */
 typedef enum tern_pooling { TERN_POOL_MEAN, TERN_POOL_LAST } tern_pooling;
 typedef struct tern_op_pool {
     tern_span x; /* [t, d] f32 */
@@ -284,29 +292,32 @@ typedef struct tern_candidate {
     int32_t id;
 } tern_candidate;
 
-/* The parts of ln p(target); tern_score_logprob() puts them together. */
+/* What log p of a token is made of (N8), see tern_score_logprob(). */
 typedef struct tern_score {
     float max_logit, target_logit;
-    uint64_t sum; /* sum over the vocabulary of (u64)(w((l_i - l_max) * log2 e) * 2^40) (N8) */
+    uint64_t sum; /* over the vocabulary of (u64)(w((l_i - max_logit) * log2 e) * 2^40), N8 */
 } tern_score;
 
 /* ln p of a token with logit l: (double)l - max_logit - ln(sum * 2^-40). */
 double tern_score_logprob(const tern_score *score, float logit);
 
 /* PICK (N8). One id per batch row, from logits (FULL) or candidates (TOP), into ids.
- * The order of tokens is logit descending, id ascending. First each logit is adjusted:
- *   repetition: l > 0 ? l / repetition : l * repetition, for every listed id (prompt tokens are listed
- *     with count 0), when it is neither 0 nor 1;
+ * The order of tokens is logit descending, id ascending (-0 and +0 are equal). Logits are not NaN
+ * and the largest is finite. First each logit is adjusted:
+ *   repetition: l > 0 ? l / repetition : l * repetition, for every listed id (prompt tokens are
+ *     listed with count 0), when it is neither 0 nor 1;
  *   l = (l - frequency * (float)count) - presence, for ids with count > 0, when either is not 0;
- *   l = l + bias; ids whose mask bit is 0 are left out.
- * temperature 0: the first in order. Otherwise
- *   weight_i = (u64)(w((l_i - l_max) * (log2 e / temperature)) * 2^40);
+ *   l = l + bias; ids whose mask bit is 0 are left out. With no id left the answer is -1.
+ * temperature 0: the first in order. Otherwise (temperature >= 1e-6)
+ *   weight_i = (u64)(w((l_i - l_max) * (log2 e / temperature)) * 2^40), l_max over the ids left;
  *   keep the first top_k (0: all); of these the shortest prefix whose sum reaches
- *   (u64)(top_p * (double)sum) (1: all); of these the ones with weight >= (u64)(min_p * 2^40);
- *   S = sum of the kept; R = tern_random_u64(seed, choice, position); draw = (R * S) >> 64 in 128 bits;
- *   the answer is the first kept token in id order whose running sum exceeds draw.
- * From candidates the result is the same provided they contain every kept token; the engine asks for
- * that many (greedy 1, top-k k). */
+ *   (u64)((double)top_p * (double)sum), sum of these (top_p 0 or 1: all); of these the ones with
+ *   weight >= (u64)(min_p * 2^40). The first in order is always kept.
+ *   S = sum of the kept; R = tern_random_u64(seed, choice, position); draw = (R * S) >> 64 in 128
+ *   bits; the answer is the first kept token in id order whose running sum exceeds draw.
+ * From candidates the result is the same when they hold every token that the same settings with
+ * top_p off would keep; the engine asks for that many (greedy 1, top-k k). Under top_p without top_k
+ * that is the whole vocabulary; under adjustments it may be more than the first k raw ones. */
 typedef struct tern_op_pick {
     tern_span logits; /* [rows, n_vocab] f32, or none */
     tern_span top;    /* opaque [rows][n] tern_candidate, or none */
@@ -351,15 +362,15 @@ typedef struct tern_pick {
     float temperature; /* 0: greedy */
     int top_k;         /* 0: off */
     float top_p;       /* 0 or 1: off */
-    float min_p;       /* 0: off */
+    float min_p;       /* 0: off; above 1 counts as 1 */
     float repetition;  /* 0 or 1: off */
     float presence, frequency;
     uint64_t seed;
     uint32_t choice, position; /* key and counter of the draw */
     int n_bias, n_counts;
-    const int32_t *bias_ids; /* [n_bias], ascending */
+    const int32_t *bias_ids; /* [n_bias], strictly ascending */
     const float *bias;
-    const int32_t *count_ids; /* [n_counts], ascending: tokens of prompt and answer so far ... */
+    const int32_t *count_ids; /* [n_counts], strictly ascending: tokens of prompt and answer ... */
     const int32_t *counts;    /* ... and how often each was generated */
     const uint32_t *mask;     /* bit id%32 of word id/32; NULL: every token allowed */
 } tern_pick;

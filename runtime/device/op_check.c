@@ -83,7 +83,7 @@ static int weight(const checker *c, const char *name, const tern_weight *w, int 
 
 static int pool(const checker *c, const tern_kv_pool *p, int h)
 {
-    if (p->kv <= 0 || p->hd <= 0 || p->hd % 4 != 0 || h <= 0 || h % p->kv != 0 || p->n_pages <= 0)
+    if (p->kv <= 0 || p->hd <= 0 || p->hd > TERN_MAX_HD || p->hd % 4 != 0 || h <= 0 || h % p->kv != 0 || p->n_pages <= 0)
         return refuse(c, "pool", "has another shape");
     size_t bytes;
     if (p->offset_bytes % 64 != 0 ||

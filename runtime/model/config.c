@@ -111,7 +111,7 @@ static int read_shapes(tern_model_config *c, const reader *r, int n_tokens)
     if (status != TERN_OK) return status;
     const int default_hd = c->d / c->h > 0 ? c->d / c->h : 1;
     int value_length, rope_dims;
-    status = read_int(&c->hd, r, "attention.key_length", default_hd, 4096);
+    status = read_int(&c->hd, r, "attention.key_length", default_hd, TERN_MAX_HD);
     if (status == TERN_OK)
         status = read_int(&value_length, r, "attention.value_length", c->hd, 4096);
     if (status == TERN_OK) status = read_int(&rope_dims, r, "rope.dimension_count", c->hd, 4096);

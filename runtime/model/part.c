@@ -9,6 +9,13 @@
 #include "base/memory.h"
 #include "model/graph.h"
 
+const char *tern_memory_class_name(tern_memory_class memory_class)
+{
+    static const char *const names[TERN_N_MEMORY_CLASSES] = {"weights",   "tables",      "kv",
+                                                             "constants", "activations", "scratch"};
+    return names[memory_class];
+}
+
 /* Takes bytes from a class, 64-byte aligned; sizes that overflow end up as SIZE_MAX and fail later. */
 static size_t take(tern_part *part, tern_memory_class memory_class, size_t bytes)
 {

@@ -8,13 +8,6 @@
 #include "model/part.h"
 #include "plan/plan_part.h"
 
-const char *tern_memory_class_name(tern_memory_class memory_class)
-{
-    static const char *const names[TERN_N_MEMORY_CLASSES] = {"weights",   "tables",      "kv",
-                                                             "constants", "activations", "scratch"};
-    return names[memory_class];
-}
-
 static int fill_workload(tern_workload *w, const tern_model_config *config, tern_error *err)
 {
     if (w->n_ctx == 0) w->n_ctx = config->n_ctx;
