@@ -2,7 +2,9 @@
 
     scripts/train/export.py --preset demo --out runtime/model/embedded/tern-demo.gguf
 
-The canary is computed by reference.py from the values in the file, so it holds for the file alone.
+reference.py computes the canary from the values in the file, with the runtime's f16 KV and
+fixed-point head. The tolerance also has room for a runtime that keeps K and V in float32: one int8
+value that rounds the other way moves everything after it a little.
 """
 import argparse
 import json
@@ -67,15 +69,15 @@ def main():
     writer = build(checkpoint, folder / "tokenizer.json", args.name)
     writer.write(args.out)
     ids = canary_ids(folder / "tokenizer.json", Path(args.data) / "valid.txt")
-    logprobs = Reference(args.out).logprobs(ids)
-    drift = np.abs(Reference(args.out, runtime=True).logprobs(ids) - logprobs).max()
-    assert drift < TOLERANCE, f"f16 KV and the fixed-point head move the canary by {drift}"
+    logprobs = Reference(args.out, runtime=True).logprobs(ids)
+    drift = np.abs(Reference(args.out).logprobs(ids) - logprobs).max()
+    assert drift < TOLERANCE, f"without f16 KV and the fixed-point head it moves by {drift}"
     writer.add_array("tern.canary.tokens", "i32", ids)
     writer.add_array("tern.canary.logprobs", "f32", logprobs)
     writer.add("tern.canary.tolerance", "f32", TOLERANCE)
     writer.write(args.out)
     print(f"{args.out}: {checkpoint['tokens']} tokens seen, canary mean {logprobs.mean():.4f}, "
-          f"runtime roundings move it by at most {drift:.4f}")
+          f"float32 K, V and head move it by at most {drift:.4f}")
 
 
 if __name__ == "__main__":
