@@ -3,8 +3,9 @@
     .venv/train/bin/python scripts/make_golden.py [--out tests/golden]
 
 The logits come from Hugging Face's BitNetForCausalLM in float32, built through its
-quantization_config (without one the class silently uses plain linear layers). tests/golden/README.md
-holds the layout of the .bin file, the versions and why the tolerance is what it is.
+quantization_config (without one the class silently uses plain linear layers).
+tests/golden/README.md holds the layout of the .bin file, the versions and the reasons for the
+tolerance.
 """
 import argparse
 import hashlib
@@ -108,14 +109,16 @@ class F16Cache(DynamicCache):
     """A KV cache that keeps f16, as Tern's default does."""
 
     def update(self, key_states, value_states, *args, **kwargs):
-        return super().update(key_states.half().float(), value_states.half().float(), *args, **kwargs)
+        rounded = key_states.half().float(), value_states.half().float()
+        return super().update(*rounded, *args, **kwargs)
 
 
 def hf_name(name):
     """blk.0.attn_q.weight -> model.layers.0.self_attn.q_proj.weight"""
     parts = name.split(".")
     if parts[0] != "blk":
-        return {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}[parts[0]] + ".weight"
+        names = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+        return names[parts[0]] + ".weight"
     return f"model.layers.{parts[1]}.{HF_NAMES[parts[2]]}.weight"
 
 
@@ -150,7 +153,8 @@ def check_loaded(model, tensors):
                 assert type(module) is bitnet.AutoBitLinear and not module.online_quant
     state = model.state_dict()
     for name, array in tensors.items():
-        assert state[name].dtype == torch.float32 and np.array_equal(state[name].numpy(), array), name
+        assert state[name].dtype == torch.float32, name
+        assert np.array_equal(state[name].numpy(), array), name
     return model
 
 
@@ -171,12 +175,13 @@ def distance(a, b):
 
 def check(model, path, ids, logits):
     """Asserts what the tolerance rests on and prints the numbers."""
+    runtime = Reference(path, runtime=True).logits(ids)
     exact = hf_logits(model, ids, DynamicCache())
     kept, bitnet.ActQuant = bitnet.ActQuant, NoActQuant
     unquantized = hf_logits(model, ids, F16Cache())
     bitnet.ActQuant = kept
     rows = {
-        "numpy, f16 KV, fixed-point head": distance(Reference(path, runtime=True).logits(ids), logits),
+        "numpy, f16 KV, fixed-point head": distance(runtime, logits),
         "transformers, f32 KV": distance(exact, logits),
         "numpy against transformers, f32 KV": distance(Reference(path).logits(ids), exact),
         "transformers without activation quantisation": distance(unquantized, logits),

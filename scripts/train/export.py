@@ -1,4 +1,4 @@
-"""Checkpoint -> GGUF with a canary: 64 ids of held-out text and the log-probabilities they must get.
+"""Checkpoint -> GGUF with a canary: 64 ids of held-out text and their log-probabilities.
 
     scripts/train/export.py --preset demo --out runtime/model/embedded/tern-demo.gguf
 

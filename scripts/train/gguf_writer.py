@@ -31,7 +31,7 @@ def pack_value(kind, value):
 
 
 def pack_i2_s(t, scale):
-    """Ternary matrix [n_out, k] -> I2_S bytes: 32 bytes per 128 codes, then the scale, then zeros."""
+    """Ternary matrix [n_out, k] -> I2_S bytes: 32 per 128 codes, the scale, 28 zeros."""
     assert t.size % 128 == 0 and np.isin(t, (-1, 0, 1)).all()
     codes = (t.astype(np.int8) + 1).astype(np.uint8).reshape(-1, 4, 32)
     packed = codes[:, 0] << 6 | codes[:, 1] << 4 | codes[:, 2] << 2 | codes[:, 3]

@@ -8,7 +8,7 @@ import torch
 
 
 def orthogonalize(g):
-    """Newton-Schulz iteration, quintic, 5 steps, on a batch [n, rows, columns] with rows <= columns."""
+    """Newton-Schulz, quintic, 5 steps, on a batch [n, rows, columns] with rows <= columns."""
     x = g.bfloat16()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(5):

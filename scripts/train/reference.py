@@ -43,7 +43,8 @@ def decode(raw, at, kind, shape):
     """One tensor: float32 array, or (ternary array, scale) for I2_S."""
     n = int(np.prod(shape))
     if kind != I2_S:
-        return np.frombuffer(raw, "<f4" if kind == F32 else "<f2", n, at).reshape(shape).astype("f4")
+        dtype = "<f4" if kind == F32 else "<f2"
+        return np.frombuffer(raw, dtype, n, at).reshape(shape).astype(np.float32)
     blocks = np.frombuffer(raw, np.uint8, n // 4, at).reshape(-1, 1, 32)
     codes = (blocks >> np.array([6, 4, 2, 0], np.uint8)[None, :, None]) & 3
     assert codes.max() <= 2

@@ -46,7 +46,7 @@ def schedule(recipe, progress):
 
 
 class Batches:
-    """Rows of n_ctx inputs and targets: BOS, then a window of the stream, each window once an epoch."""
+    """Rows of inputs and targets: BOS, then n_ctx ids of the stream, each id once an epoch."""
 
     def __init__(self, ids, n_ctx, rows, bos, seed):
         self.ids, self.n_ctx, self.rows, self.bos, self.seed = ids, n_ctx, rows, bos, seed
@@ -146,7 +146,7 @@ class Run:
 
 
 def fit(run, batches, valid, args, log):
-    """Steps until the budget is spent; a log line every 20 steps, a valid number every 5 minutes."""
+    """Steps until the budget is spent; a log line every 20 steps, valid.txt every 5 minutes."""
     tokens_per_step = run.recipe.rows * run.config.n_ctx
     loss = torch.compile(run.model.loss)
     last_save = last_valid = time.monotonic()
