@@ -1,0 +1,39 @@
+/* console.h - what the commands share: a model and an engine from options, text from -p, -f or standard
+ * input, progress on a terminal. Answers go to standard output, all else to standard error. */
+#ifndef TERN_CLI_CONSOLE_H
+#define TERN_CLI_CONSOLE_H
+
+#include "cli/options.h"
+#include "tern/engine.h"
+
+/* A progress bar on standard error when that is a terminal, else nothing. */
+tern_progress cli_progress(void);
+
+/* Clears the bar's line. */
+void cli_progress_end(void);
+
+typedef struct cli_session {
+    tern_model *model;
+    tern_engine *engine;
+} cli_session;
+
+/* Opens the model and loads an engine for one request at a time. */
+int cli_open(cli_session *out, const cli_model_options *options, tern_error *err);
+void cli_close(cli_session *session);
+
+/* Text of -p, of the file of -f, or of standard input; the caller frees it.
+ * TERN_E_USAGE when both or, on a terminal, none are given. */
+int cli_read_text(char **out, size_t *bytes, const char *text, const char *file, tern_error *err);
+
+/* Ids of a text; the caller frees them. */
+int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const char *text, size_t bytes,
+               unsigned flags, tern_error *err);
+
+/* Whether the person pressed Ctrl-C since cli_catch_interrupt(). */
+void cli_catch_interrupt(void);
+int cli_interrupted(void);
+
+/* The commands. */
+extern const cli_command cli_run, cli_verify, cli_devices, cli_tokenize;
+
+#endif

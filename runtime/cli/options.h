@@ -1,0 +1,67 @@
+/* options.h - one table per command, which parses, checks ranges and prints the help. */
+#ifndef TERN_CLI_OPTIONS_H
+#define TERN_CLI_OPTIONS_H
+
+#include <stddef.h>
+
+#include "tern/base.h"
+
+typedef enum cli_kind {
+    CLI_FLAG,   /* int, set to 1 */
+    CLI_INT,    /* int within min .. max */
+    CLI_U64,    /* uint64_t */
+    CLI_FLOAT,  /* float within min .. max */
+    CLI_TEXT,   /* const char * */
+    CLI_CHOICE, /* int: index into `choices`, words separated by | */
+} cli_kind;
+
+typedef struct cli_option {
+    const char *name; /* long name, without dashes */
+    char letter;      /* 0: none */
+    cli_kind kind;
+    size_t offset;    /* of the value in the command's struct */
+    double min, max;
+    const char *arg;  /* what the help calls the argument; for CLI_CHOICE the choices "f16|i8" */
+    const char *help;
+} cli_option;
+
+typedef struct cli_command {
+    const char *name;
+    const char *summary;  /* one line */
+    const char *operands; /* "" or e.g. "[TEXT]" */
+    const cli_option *options;
+    int n_options;
+    int (*run)(int argc, char **argv, tern_error *err); /* argv[0] is the command */
+} cli_command;
+
+/* Parses options into `values` (already holding the defaults). Operands are not accepted unless
+ * n_operands is given: then *n_operands is their number and they stand at the end of argv.
+ * Returns 0, -1 when the help was asked for and printed, or TERN_E_USAGE. */
+int cli_parse(void *values, const cli_command *command, int argc, char **argv, int *n_operands,
+              tern_error *err);
+
+void cli_print_help(const cli_command *command);
+
+/* The options of every command that opens a model. */
+typedef struct cli_model_options {
+    const char *model;  /* file; NULL: the embedded one */
+    const char *device; /* "cpu:0" */
+    int n_threads, n_ctx, kv, head;
+} cli_model_options;
+
+#define CLI_MODEL_OPTIONS(type, member)                                                              \
+    {"model", 'm', CLI_TEXT, offsetof(type, member.model), 0, 0, "FILE",                             \
+     "model file (GGUF); default: the embedded demo model"},                                         \
+        {"device", 'd', CLI_TEXT, offsetof(type, member.device), 0, 0, "LIST",                       \
+         "devices, e.g. cpu or cpu:0,cpu:1 (default cpu)"},                                          \
+        {"threads", 't', CLI_INT, offsetof(type, member.n_threads), 1, 1024, "N",                    \
+         "compute threads of a CPU device (default: one per core)"},                                 \
+        {"ctx", 'c', CLI_INT, offsetof(type, member.n_ctx), 1, 1 << 24, "N",                         \
+         "context in tokens (default: the model's)"},                                                \
+        {"kv", 0, CLI_CHOICE, offsetof(type, member.kv), 0, 0, "f16|i8",                             \
+         "type of the KV cache (default f16)"},                                                      \
+        {"head", 0, CLI_CHOICE, offsetof(type, member.head), 0, 0, "i16|i8",                         \
+         "precision of the head's table (default i16)"}
+#define CLI_N_MODEL_OPTIONS 6
+
+#endif
