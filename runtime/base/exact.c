@@ -4,10 +4,11 @@
 
 #include <string.h>
 
-/* ln 2 and pi/2 in parts whose leading ones have trailing zeros, so that n * part is exact. */
+/* ln 2 and pi/2 in parts whose leading ones have trailing zeros, so that n * part is exact: 32 bits of
+ * ln 2 for exponents, 23 bits of pi/2 for the 2^30 quadrants that arguments below 2^30 can have. */
 static const double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
-static const double half_pi_1 = 0x1.921fb54400000p+0, half_pi_2 = 0x1.0b4611a600000p-34,
-                    half_pi_3 = 0x1.3198a2e037073p-69;
+static const double half_pi_1 = 0x1.921fb4p+0, half_pi_2 = 0x1.4442dp-24,
+                    half_pi_3 = 0x1.846988p-48, half_pi_4 = 0x1.8cc51701b839ap-72;
 
 double tern_log_f64(double x)
 {
@@ -52,7 +53,7 @@ double tern_exp_f64(double x)
 void tern_sincos_f64(double *sine, double *cosine, double x)
 {
     const double n = rint(x * 0x1.45f306dc9c883p-1); /* 2/pi */
-    const double r = ((x - n * half_pi_1) - n * half_pi_2) - n * half_pi_3;
+    const double r = (((x - n * half_pi_1) - n * half_pi_2) - n * half_pi_3) - n * half_pi_4;
     const double r2 = r * r; /* |r| <= pi/4: terms to r^19 reach 1e-19 */
     double s = 0.0, c = 0.0;
     for (int k = 18; k >= 2; k -= 2) {

@@ -66,14 +66,15 @@ const tern_gguf_value *tern_gguf_find(const tern_gguf *gguf, const char *key);
 const tern_gguf_tensor *tern_gguf_find_tensor(const tern_gguf *gguf, const char *name);
 
 /* Scalar getters. Absent: *out is set to `fallback` and 0 returned; present with another type or outside
- * the range: TERN_E_MODEL with a sentence. Integers of every width are accepted for i64. */
+ * the range: TERN_E_MODEL with a sentence. Integers of every width are accepted for i64, f64 for f32;
+ * infinities and NaN are outside the range. */
 int tern_gguf_i64(int64_t *out, const tern_gguf *gguf, const char *key, int64_t fallback,
                   int64_t min, int64_t max, tern_error *err);
 int tern_gguf_f32(float *out, const tern_gguf *gguf, const char *key, float fallback,
                   tern_error *err);
 int tern_gguf_bool(bool *out, const tern_gguf *gguf, const char *key, bool fallback,
                    tern_error *err);
-/* Absent: data NULL. */
+/* Absent: data NULL. An empty string has data. */
 int tern_gguf_text(tern_text *out, const tern_gguf *gguf, const char *key, tern_error *err);
 
 /* Walks an array of strings: *at starts as value->data; returns the string and moves on. */
@@ -81,6 +82,13 @@ tern_text tern_gguf_next_text(const uint8_t **at);
 
 /* Element i of a numeric array of 4-byte elements (i32, u32, f32), alignment-safe. */
 uint32_t tern_gguf_u32_at(const tern_gguf_value *value, uint64_t i);
+
+/* An array of `type` under `key`; *out is NULL when it is absent. TERN_E_MODEL for anything else. */
+int tern_gguf_array(const tern_gguf_value **out, const tern_gguf *gguf, const char *key,
+                    tern_gguf_type type, tern_error *err);
+
+/* "u8", "string", ...: the name of a value type, for messages. */
+const char *tern_gguf_type_name(tern_gguf_type type);
 
 bool tern_text_equals(tern_text text, const char *other);
 

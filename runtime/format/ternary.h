@@ -3,10 +3,13 @@
 #ifndef TERN_FORMAT_TERNARY_H
 #define TERN_FORMAT_TERNARY_H
 
+#include <stdbool.h>
+
 #include "tern/base.h"
 
-/* I2_S, layout a (FORMATS 4.1): elements first .. first+n of the flat array into codes [n]. */
-void tern_i2s_decode(uint8_t *codes, const uint8_t *data, size_t first, size_t n);
+/* I2_S, layout a (FORMATS 4.1): elements first .. first+n of the flat array into codes [n].
+ * False when one of them is code 3, which no encoder writes: the data is damaged or of another type. */
+bool tern_i2s_decode(uint8_t *codes, const uint8_t *data, size_t first, size_t n);
 
 /* The inverse, for n codes; n is a multiple of 128. */
 void tern_i2s_encode(uint8_t *data, const uint8_t *codes, size_t n);

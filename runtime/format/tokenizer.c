@@ -1,0 +1,220 @@
+/* tokenizer.c - text to ids and back, over the parts: special tokens are found first, what lies between
+ * them is split into valid UTF-8 and broken bytes, the pattern cuts the valid stretches into pieces, and
+ * the BPE encodes every piece. Nothing is ever dropped, so the bytes of the ids are the text again. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/text.h"
+#include "format/tokenizer_gguf.h"
+#include "format/tokenizer_internal.h"
+
+#define MAX_TEXT_BYTES ((size_t)INT32_MAX)
+
+/* One call of tern_tokenizer_encode. */
+typedef struct encoder {
+    const tern_tokenizer *tokenizer;
+    tern_bpe_sink sink;
+    tern_bpe_scratch scratch;
+    tern_error *err;
+} encoder;
+
+/* ---- special tokens -------------------------------------------------------------------------- */
+
+static const char *bytes_of(const tern_tokenizer *tokenizer, int32_t id, size_t *bytes)
+{
+    const tern_symbols *symbols = &tokenizer->bpe.symbols;
+    *bytes = symbols->begin[id + 1] - symbols->begin[id];
+    return symbols->bytes + symbols->begin[id];
+}
+
+static int compare_specials(const void *a, const void *b, void *user)
+{
+    const tern_special *x = a, *y = b;
+    size_t x_bytes, y_bytes;
+    const char *x_text = bytes_of(user, x->id, &x_bytes), *y_text = bytes_of(user, y->id, &y_bytes);
+    const int order = memcmp(x_text, y_text, x_bytes < y_bytes ? x_bytes : y_bytes);
+    if (order) return order;
+    if (x_bytes != y_bytes) return x_bytes < y_bytes ? -1 : 1;
+    return x->id < y->id ? -1 : 1;
+}
+
+void tern_tokenizer_sort_specials(tern_tokenizer *tokenizer)
+{
+    qsort_r(tokenizer->specials, (size_t)tokenizer->n_specials, sizeof *tokenizer->specials,
+            compare_specials, tokenizer);
+    for (int32_t i = 0; i < tokenizer->n_specials; i++) {
+        size_t bytes;
+        tokenizer->special_first[(uint8_t)*bytes_of(tokenizer, tokenizer->specials[i].id, &bytes)] = true;
+    }
+}
+
+/* First of the sorted specials low .. high, which agree in their first `depth` bytes, whose byte there is
+ * at least `byte`. Those that end there come first and count as -1. */
+static int32_t first_at_least(const tern_tokenizer *tokenizer, int32_t low, int32_t high, size_t depth,
+                              int byte)
+{
+    while (low < high) {
+        const int32_t middle = low + (high - low) / 2;
+        size_t bytes;
+        const char *text = bytes_of(tokenizer, tokenizer->specials[middle].id, &bytes);
+        if ((depth < bytes ? (uint8_t)text[depth] : -1) < byte)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The longest special token at the beginning of text [bytes], or -1. The sorted array serves as a trie:
+ * every byte narrows the range of specials that still agree with the text. */
+static int32_t special_at(const tern_tokenizer *tokenizer, const char *text, size_t bytes,
+                          bool control)
+{
+    int32_t best = -1, low = 0, high = tokenizer->n_specials;
+    size_t best_bytes = 0;
+    for (size_t depth = 0; low < high; depth++) {
+        for (; low < high; low++) { /* those that end here; of equal ones the first counts */
+            const tern_special *special = &tokenizer->specials[low];
+            size_t length;
+            bytes_of(tokenizer, special->id, &length);
+            if (length > depth) break;
+            if ((!control && special->control) || best_bytes == length) continue;
+            best = special->id;
+            best_bytes = length;
+        }
+        if (depth == bytes) break;
+        const int byte = (uint8_t)text[depth];
+        low = first_at_least(tokenizer, low, high, depth, byte);
+        high = first_at_least(tokenizer, low, high, depth, byte + 1);
+    }
+    return best;
+}
+
+/* ---- encoding -------------------------------------------------------------------------------- */
+
+static int encode_piece(void *user, const char *piece, size_t bytes, tern_error *err)
+{
+    encoder *e = user;
+    return tern_bpe_encode(&e->tokenizer->bpe, &e->scratch, &e->sink, piece, bytes, err);
+}
+
+/* Text without special tokens: valid stretches are cut into pieces, broken bytes stand alone. */
+static int encode_plain(encoder *e, const char *text, size_t bytes)
+{
+    size_t begin = 0, at = 0;
+    int status = TERN_OK;
+    while (at < bytes && status == TERN_OK) {
+        size_t length;
+        if (tern_utf8_look(text + at, bytes - at, &length) == TERN_UTF8_WHOLE) {
+            at += length;
+            continue;
+        }
+        status = tern_cutter_run(e->tokenizer->cutter, text + begin, at - begin, encode_piece, e, e->err);
+        for (; length > 0 && status == TERN_OK; length--, at++)
+            status = encode_piece(e, text + at, 1, e->err);
+        begin = at;
+    }
+    if (status == TERN_OK)
+        status = tern_cutter_run(e->tokenizer->cutter, text + begin, at - begin, encode_piece, e, e->err);
+    return status;
+}
+
+static int encode_all(encoder *e, const char *text, size_t bytes, bool control)
+{
+    const tern_tokenizer *tokenizer = e->tokenizer;
+    size_t begin = 0, at = 0;
+    while (at < bytes) {
+        if (!tokenizer->special_first[(uint8_t)text[at]]) {
+            at++;
+            continue;
+        }
+        const int32_t id = special_at(tokenizer, text + at, bytes - at, control);
+        if (id < 0) {
+            at++;
+            continue;
+        }
+        int status = encode_plain(e, text + begin, at - begin);
+        if (status == TERN_OK) status = tern_bpe_put(&e->sink, id, e->err);
+        if (status != TERN_OK) return status;
+        size_t length;
+        bytes_of(tokenizer, id, &length);
+        begin = at += length;
+    }
+    return encode_plain(e, text + begin, at - begin);
+}
+
+size_t tern_tokenizer_bound(size_t text_bytes)
+{
+    return text_bytes + 1; /* every token takes a byte at least, but for BOS */
+}
+
+int tern_tokenizer_encode(const tern_tokenizer *tokenizer, int32_t *ids, size_t cap, size_t *n,
+                          const char *text, size_t bytes, unsigned flags, tern_error *err)
+{
+    if (bytes > MAX_TEXT_BYTES)
+        return tern_fail(err, TERN_E_FIT, "a text of %zu bytes is more than %zu: give it in parts", bytes,
+                         MAX_TEXT_BYTES);
+    encoder e = {.tokenizer = tokenizer, .sink = {.ids = ids, .cap = cap}, .err = err};
+    int status = TERN_OK;
+    if ((flags & TERN_ENCODE_BOS) && tokenizer->add_bos)
+        status = tern_bpe_put(&e.sink, tokenizer->bos, err);
+    if (status == TERN_OK) status = encode_all(&e, text, bytes, flags & TERN_ENCODE_SPECIAL);
+    tern_bpe_scratch_free(&e.scratch);
+    if (status == TERN_OK) *n = e.sink.n;
+    return status;
+}
+
+/* ---- the vocabulary -------------------------------------------------------------------------- */
+
+static bool known(const tern_tokenizer *tokenizer, int32_t id)
+{
+    return id >= 0 && id < tokenizer->n_vocab;
+}
+
+const char *tern_tokenizer_bytes(const tern_tokenizer *tokenizer, int32_t id, size_t *bytes)
+{
+    return known(tokenizer, id) ? bytes_of(tokenizer, id, bytes) : NULL;
+}
+
+int tern_tokenizer_n_vocab(const tern_tokenizer *tokenizer)
+{
+    return tokenizer->n_vocab;
+}
+
+int32_t tern_tokenizer_bos(const tern_tokenizer *tokenizer)
+{
+    return tokenizer->bos;
+}
+
+int32_t tern_tokenizer_eos(const tern_tokenizer *tokenizer)
+{
+    return tokenizer->eos;
+}
+
+int tern_tokenizer_is_control(const tern_tokenizer *tokenizer, int32_t id)
+{
+    return known(tokenizer, id) && (tokenizer->type[id] == TERN_TOKEN_CONTROL ||
+                                    tokenizer->type[id] == TERN_TOKEN_UNKNOWN);
+}
+
+int tern_tokenizer_is_end(const tern_tokenizer *tokenizer, int32_t id)
+{
+    return known(tokenizer, id) && tokenizer->end[id];
+}
+
+const char *tern_tokenizer_pre(const tern_tokenizer *tokenizer)
+{
+    return tern_cutter_info(tokenizer->cutter)->name;
+}
+
+void tern_tokenizer_destroy(tern_tokenizer *tokenizer)
+{
+    if (!tokenizer) return;
+    tern_cutter_destroy(tokenizer->cutter);
+    tern_bpe_free(&tokenizer->bpe);
+    free(tokenizer->type);
+    free(tokenizer->end);
+    free(tokenizer->specials);
+    free(tokenizer);
+}

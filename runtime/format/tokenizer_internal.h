@@ -1,0 +1,41 @@
+/* tokenizer_internal.h - what a tokenizer is made of. tokenizer_gguf.c fills it, tokenizer.c uses it;
+ * nobody else looks inside. */
+#ifndef TERN_FORMAT_TOKENIZER_INTERNAL_H
+#define TERN_FORMAT_TOKENIZER_INTERNAL_H
+
+#include "format/bpe.h"
+#include "format/pretokenize.h"
+#include "tern/tokenizer.h"
+
+/* Types of tokens, as numbered in files. */
+enum {
+    TERN_TOKEN_NORMAL = 1,
+    TERN_TOKEN_UNKNOWN = 2,
+    TERN_TOKEN_CONTROL = 3,
+    TERN_TOKEN_USER = 4,
+    TERN_TOKEN_UNUSED = 5,
+    TERN_TOKEN_BYTE = 6,
+};
+
+/* A token found in raw text before the pattern sees it. */
+typedef struct tern_special {
+    int32_t id;
+    bool control; /* only with TERN_ENCODE_SPECIAL */
+} tern_special;
+
+struct tern_tokenizer {
+    tern_cutter *cutter;
+    tern_bpe bpe;  /* its symbols are the decode table: token id -> bytes */
+    uint8_t *type; /* [n_vocab] */
+    uint8_t *end;  /* [n_vocab] 1: ends a generation */
+    tern_special *specials; /* sorted by their bytes, see special_at() */
+    int32_t n_specials;
+    bool special_first[256]; /* bytes that begin a special token */
+    int32_t n_vocab, bos, eos;
+    bool add_bos;
+};
+
+/* Sorts the specials and fills special_first, once they are all known. */
+void tern_tokenizer_sort_specials(tern_tokenizer *tokenizer);
+
+#endif
