@@ -39,7 +39,7 @@ static inline void *case_alloc(size_t bytes)
     return p;
 }
 
-/* w [n_out, k] in {-1, 0, 1} to the public host layout, byte by byte as device.h words it; free(). */
+/* w [n_out, k] in {-1, 0, 1} to the public host layout, byte by byte as device.h words it. */
 static inline uint8_t *case_pack_ternary(const int8_t *w, int n_out, int k)
 {
     const int k_pad = (k + 63) / 64 * 64, groups = (n_out + 15) / 16;

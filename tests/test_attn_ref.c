@@ -65,7 +65,8 @@ static void fill_cells(problem *p, int begin, uint64_t seed)
 {
     for (int j = begin; j < N_POS; j++)
         for (int head = 0; head < KV; head++) {
-            const float sk = 0.02f + case_float(&seed, 0.01f), sv = 0.02f + case_float(&seed, 0.01f);
+            const float sk = 0.02f + case_float(&seed, 0.01f);
+            const float sv = 0.02f + case_float(&seed, 0.01f);
             for (int d = 0; d < HD; d++) {
                 const cell c = cell_of(p, 0, head, j, d);
                 const float k = case_float(&seed, 3.0f), v = case_float(&seed, 3.0f);
@@ -146,7 +147,7 @@ static void attend(float o[H / KV][HD], const problem *p, int t, int head)
         for (int d = 0; d < HD; d++) o[i][d] = all[i * STATE + 2 + d] * (1.0f / all[i * STATE + 1]);
 }
 
-/* ---- N6 once more, literally: all 64 positions, absent ones included --------------------------- */
+/* ---- N6 once more, literally: all 64 positions, absent ones included ------------------------- */
 
 static float w_of(float x)
 {
@@ -275,7 +276,7 @@ static void test_i8_equals_literal(void **state)
     check_literal(TERN_KV_I8);
 }
 
-/* ---- softmax in double --------------------------------------------------------------------------- */
+/* ---- softmax in double ----------------------------------------------------------------------- */
 
 static void softmax_double(double *o, const problem *x, int t, int i)
 {
@@ -285,8 +286,8 @@ static void softmax_double(double *o, const problem *x, int t, int i)
         weights[j] = 0.0;
         for (int d = 0; d < HD; d++) {
             const cell c = cell_of(x, t, i / (H / KV), j, d);
-            const double k = x->type == TERN_KV_F16 ? (double)f16_at(c.k) : s8_at(c.k) * (double)c.sk;
-            weights[j] += (double)q[d] * k / sqrt((double)HD);
+            const float k = x->type == TERN_KV_F16 ? f16_at(c.k) : (float)s8_at(c.k) * c.sk;
+            weights[j] += (double)q[d] * (double)k / sqrt((double)HD);
         }
         largest = fmax(largest, weights[j]);
     }
@@ -296,8 +297,8 @@ static void softmax_double(double *o, const problem *x, int t, int i)
         total += weights[j];
         for (int d = 0; d < HD; d++) {
             const cell c = cell_of(x, t, i / (H / KV), j, d);
-            const double v = x->type == TERN_KV_F16 ? (double)f16_at(c.v) : s8_at(c.v) * (double)c.sv;
-            o[d] += weights[j] * v;
+            const float v = x->type == TERN_KV_F16 ? f16_at(c.v) : (float)s8_at(c.v) * c.sv;
+            o[d] += weights[j] * (double)v;
         }
     }
     for (int d = 0; d < HD; d++) o[d] /= total;
@@ -334,7 +335,7 @@ static void test_near_double(void **state)
     check_double(TERN_KV_I8, 2e-3); /* weights of 14 bits */
 }
 
-/* ---- what may not matter ------------------------------------------------------------------------- */
+/* ---- what may not matter --------------------------------------------------------------------- */
 
 /* What stands behind a token's position changes no bit, whether zero or another token's. */
 static void test_causal(void **state)

@@ -79,8 +79,9 @@ static void check(int k, int n_out, int sign)
         tern_linear_ref(&a, (tern_range){0, T}, (tern_range){0, n_out});
         for (int t = 0; t < T; t++)
             for (int n = 0; n < (int)ldy; n++) {
-                const float old = before[t * ldy + n];
-                assert_true(y[t * ldy + n] == (n < n_out ? oracle(&p, t, n, old, accumulate) : old));
+                float expected = before[t * ldy + n];
+                if (n < n_out) expected = oracle(&p, t, n, expected, accumulate);
+                assert_true(y[t * ldy + n] == expected);
             }
         const tern_linear_args c = args_of(&p, cut, ldy, accumulate);
         for (int n = 0; n < n_out; n += 16) {

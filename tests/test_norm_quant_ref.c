@@ -1,4 +1,4 @@
-/* test_norm_quant_ref.c - NORM_QUANT against the contract transcribed once more, and known answers. */
+/* test_norm_quant_ref.c - NORM_QUANT against the contract transcribed again, and known answers. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -9,7 +9,8 @@
 #include "cases.h"
 #include "cpu/ref/ref.h"
 
-enum { H = 6, KV = 2, HD = 20, ROW = (H + 2 * KV) * HD, LD = ROW + 5, T = 4, N_CTX = 200, PAGES = 6 };
+enum { H = 6, KV = 2, HD = 20, ROW = (H + 2 * KV) * HD, LD = ROW + 5 };
+enum { T = 4, N_CTX = 200, PAGES = 6 };
 
 static const int32_t pos[T] = {0, 63, 64, 130}, seq[T] = {0, 0, 0, 1};
 static const int32_t table[2][3] = {{4, 1, 0}, {0, 5, 2}};
@@ -55,7 +56,8 @@ static void oracle(double *out, const problem *p, int t, int head)
         if (gain && head < H + KV) u[i] *= (double)gain[i] / sqrt(ss / HD + 1e-6);
     }
     for (int j = 0; j < HD / 2; j++) {
-        const double c = (double)p->rope[pos[t] * HD + j], s = (double)p->rope[pos[t] * HD + HD / 2 + j];
+        const float *row = p->rope + pos[t] * HD;
+        const double c = (double)row[j], s = (double)row[HD / 2 + j];
         const int rotated = head < H + KV;
         out[j] = rotated ? u[j] * c - u[j + HD / 2] * s : u[j];
         out[j + HD / 2] = rotated ? u[j] * s + u[j + HD / 2] * c : u[j + HD / 2];
@@ -95,9 +97,10 @@ static void expect_pages(uint8_t *pages, const problem *p)
                     memcpy(at + 2 * (d * 64 + j), &hk, 2);
                     memcpy(at + 2 * (64 * HD + j * HD + d), &hv, 2);
                 } else {
-                    at[d / 4 * 256 + j * 4 + d % 4] = (uint8_t)(int8_t)rintf(k[d] * (127.0f / kmax));
-                    at[64 * HD + (j / 4 * HD + d) * 4 + j % 4] =
-                        (uint8_t)(int8_t)rintf(v[d] * (127.0f / vmax));
+                    const int k8 = (int)rintf(k[d] * (127.0f / kmax));
+                    const int v8 = (int)rintf(v[d] * (127.0f / vmax));
+                    at[d / 4 * 256 + j * 4 + d % 4] = (uint8_t)k8;
+                    at[64 * HD + (j / 4 * HD + d) * 4 + j % 4] = (uint8_t)v8;
                 }
             }
             if (p->a.view.type == TERN_KV_I8) {
