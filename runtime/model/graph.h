@@ -4,8 +4,8 @@
 
 #include "model/part.h"
 
-/* Operations of the longest segment of n_layers layers. */
-#define TERN_GRAPH_OPS(n_layers) (1 + 9 * (n_layers))
+/* Operations of the longest list: EMBED and n_layers layers of 6 + 5, or the head's two. */
+#define TERN_GRAPH_OPS(n_layers) (1 + (6 + 5) * (n_layers))
 
 /* EMBED (when the segment says so) and the half-layers of a segment; returns their number. */
 int tern_graph_segment(tern_op *ops, const tern_part *part, const tern_segment *segment);

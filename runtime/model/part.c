@@ -158,7 +158,7 @@ typedef struct recipe {
 static void make_recipe(recipe *r, tern_part *part, int i)
 {
     const tern_part_desc *desc = &part->desc;
-    r->limits = (tern_batch_limits){desc->n_tok, desc->n_seq, 0, desc->n_ctx};
+    r->limits = (tern_batch_limits){desc->n_tok, desc->n_seq, desc->n_tok, desc->n_ctx};
     r->n = 0;
     if (i < part->n_segments) {
         r->n = tern_graph_segment(r->ops, part, &part->segments[i]);
@@ -167,7 +167,7 @@ static void make_recipe(recipe *r, tern_part *part, int i)
     }
     if (!desc->head) return;
     const int head = i - part->n_segments;
-    r->limits.n_rows = head == 2 ? desc->n_tok : desc->n_seq;
+    if (head != 2) r->limits.n_rows = desc->n_seq;
     r->n = tern_graph_head(r->ops, part, head == 2 ? TERN_HEAD_SCORE : TERN_HEAD_FULL, head == 0);
     r->program = head == 0 ? &part->pick : head == 1 ? &part->all_logits : &part->all_scores;
 }
