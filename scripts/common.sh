@@ -36,7 +36,7 @@ with_compiler() {
     CC="$1$root" CXX="$2$root" "${@:3}"
 }
 
-# build_in DIR CC CXX TARGET OPTION...: configures DIR once more and builds TARGET; quiet unless it fails.
+# build_in DIR CC CXX TARGET OPTION...: configures DIR and builds TARGET there.
 build_in() {
     local dir=$1 cc=$2 cxx=$3 target=$4 log=$1/configure.log
     mkdir -p "$dir"
