@@ -47,7 +47,13 @@ build_in() {
         cat "$log" >&2
         die "cmake could not configure $dir (its output is above)"
     fi
-    cmake --build "$dir" --target "$target" -j "$(nproc)" || die "the build in $dir failed"
+    log=$dir/build.log
+    if [ -t 1 ]; then
+        cmake --build "$dir" --target "$target" -j "$(nproc)" || die "the build in $dir failed"
+    elif ! cmake --build "$dir" --target "$target" -j "$(nproc)" >"$log" 2>&1; then
+        grep -v '^\[[0-9]*/[0-9]*\] [A-Z]' "$log" >&2 || true
+        die "the build in $dir failed (what went wrong is above)"
+    fi
 }
 
 use_local
