@@ -1,12 +1,18 @@
-# Libraries that are not ours: Debian packages, or the same packages unpacked under .deps/.
-set(TERN_DEPS "${CMAKE_SOURCE_DIR}/.deps/root")
-if(EXISTS "${TERN_DEPS}/usr")
-    list(PREPEND CMAKE_PREFIX_PATH "${TERN_DEPS}/usr")
-    set(ENV{PKG_CONFIG_SYSROOT_DIR} "${TERN_DEPS}")
-    file(GLOB TERN_DEPS_PKGCONFIG "${TERN_DEPS}/usr/lib/*/pkgconfig")
-    list(JOIN TERN_DEPS_PKGCONFIG ":" TERN_DEPS_PKGCONFIG)
-    set(ENV{PKG_CONFIG_LIBDIR}
-        "${TERN_DEPS_PKGCONFIG}:${TERN_DEPS}/usr/lib/pkgconfig:${TERN_DEPS}/usr/share/pkgconfig")
+# Libraries that are not ours: Debian packages, or the same packages unpacked by scripts/deps, which
+# come first. Their pkg-config files name their place relative to themselves.
+if(CMAKE_CROSSCOMPILING)
+    set(TERN_DEPS "${CMAKE_SYSROOT}")
+else()
+    set(TERN_DEPS "${CMAKE_SOURCE_DIR}/.deps/root")
+endif()
+file(GLOB TERN_DEPS_PKGCONFIG "${TERN_DEPS}/usr/lib/*/pkgconfig")
+list(JOIN TERN_DEPS_PKGCONFIG ":" TERN_DEPS_PKGCONFIG)
+if(CMAKE_CROSSCOMPILING)
+    set(ENV{PKG_CONFIG_LIBDIR} "${TERN_DEPS_PKGCONFIG}") # the host's own libraries are not for us
+    set(ENV{PKG_CONFIG_PATH} "")
+elseif(TERN_DEPS_PKGCONFIG)
+    set(ENV{PKG_CONFIG_PATH} "${TERN_DEPS_PKGCONFIG}:$ENV{PKG_CONFIG_PATH}")
+    list(APPEND CMAKE_BUILD_RPATH "${CMAKE_SOURCE_DIR}/.deps/lib")
 endif()
 
 find_package(Threads REQUIRED)
