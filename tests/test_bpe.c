@@ -1,5 +1,5 @@
-/* test_bpe.c - the heap against the sentence it implements: "take the adjacent pair with the lowest rank,
- * the leftmost on ties, until there is none", over random vocabularies. */
+/* test_bpe.c - the heap against the sentence it implements: "take the adjacent pair with the lowest
+ * rank, the leftmost on ties, until there is none", over random vocabularies. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -118,7 +118,8 @@ static void finds_what_was_added(void **state)
         const int n = snprintf(text, sizeof text, "symbol %d", i);
         assert_int_equal(tern_symbols_add(&symbols, text, (size_t)n, i % 5 != 0, NULL), 0);
     }
-    assert_int_equal(tern_symbols_add(&symbols, "symbol 1", 8, true, NULL), 0); /* the first one stays */
+    assert_int_equal(tern_symbols_add(&symbols, "symbol 1", 8, true, NULL),
+                     0); /* the first one stays */
     for (int i = 0; i < 50000; i++) {
         const int n = snprintf(text, sizeof text, "symbol %d", i);
         assert_int_equal(tern_symbols_find(&symbols, text, (size_t)n), i % 5 ? i : -1);

@@ -15,7 +15,8 @@ static tern_cutter *cutter_of(const char *name, bool jit)
     tern_cutter *cutter = NULL;
     bool known = false;
     tern_error err = {0};
-    if (tern_cutter_create(&cutter, &known, name, strlen(name), jit, &err) != 0) fail_msg("%s", err.text);
+    if (tern_cutter_create(&cutter, &known, name, strlen(name), jit, &err) != 0)
+        fail_msg("%s", err.text);
     assert_true(known);
     return cutter;
 }
@@ -62,8 +63,10 @@ static void cuts_llama_bpe(void **state)
     cuts(name, "x!?\r\n\ny", "x|!?\r\n\n|y");
     cuts(name, " ...dots", " ...|dots");
     cuts(name, "\t\tx", "\t|\tx");
-    cuts(name, "\xd0\xbf\xd1\x80\xd0\xb8 \xe4\xbd\xa0\xe5\xa5\xbd", "\xd0\xbf\xd1\x80\xd0\xb8| \xe4\xbd\xa0\xe5\xa5\xbd");
-    cuts(name, "\xd9\xa1\xd9\xa2\xd9\xa3\xd9\xa4", "\xd9\xa1\xd9\xa2\xd9\xa3|\xd9\xa4"); /* Arabic digits */
+    cuts(name, "\xd0\xbf\xd1\x80\xd0\xb8 \xe4\xbd\xa0\xe5\xa5\xbd",
+         "\xd0\xbf\xd1\x80\xd0\xb8| \xe4\xbd\xa0\xe5\xa5\xbd");
+    cuts(name, "\xd9\xa1\xd9\xa2\xd9\xa3\xd9\xa4",
+         "\xd9\xa1\xd9\xa2\xd9\xa3|\xd9\xa4"); /* Arabic digits */
     cuts("llama-v3", "1234", "123|4");
 }
 
@@ -71,12 +74,12 @@ static void cuts_llama_bpe(void **state)
 static void follows_the_reference_engines(void **state)
 {
     (void)state;
-    cuts("llama-bpe", "a\xc2\x85\xc2\x85z", "a|\xc2\x85|\xc2\x85z");     /* U+0085 is white space */
+    cuts("llama-bpe", "a\xc2\x85\xc2\x85z", "a|\xc2\x85|\xc2\x85z"); /* U+0085 is white space */
     cuts("llama-bpe", "!\xc2\x85!", "!|\xc2\x85|!");
-    cuts("llama-bpe", "!\xe1\xa0\x8e!", "!\xe1\xa0\x8e!");               /* U+180E is not */
-    cuts("llama-bpe", "!\xe3\x80\x80!", "!|\xe3\x80\x80|!");             /* U+3000 is */
-    cuts("llama-bpe", "x'\xc5\xbfo", "x|'\xc5\xbf|o");                   /* U+017F folds to s */
-    cuts("gpt-2", "x'\xc5\xbfo X'S", "x|'|\xc5\xbfo| X|'|S");             /* no folding here */
+    cuts("llama-bpe", "!\xe1\xa0\x8e!", "!\xe1\xa0\x8e!");    /* U+180E is not */
+    cuts("llama-bpe", "!\xe3\x80\x80!", "!|\xe3\x80\x80|!");  /* U+3000 is */
+    cuts("llama-bpe", "x'\xc5\xbfo", "x|'\xc5\xbf|o");        /* U+017F folds to s */
+    cuts("gpt-2", "x'\xc5\xbfo X'S", "x|'|\xc5\xbfo| X|'|S"); /* no folding here */
 }
 
 static void cuts_the_others(void **state)
@@ -98,7 +101,8 @@ static void knows_its_names(void **state)
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         tern_cutter *cutter = NULL;
         bool known = true;
-        assert_int_equal(tern_cutter_create(&cutter, &known, unknown[i], strlen(unknown[i]), true, NULL), 0);
+        assert_int_equal(
+            tern_cutter_create(&cutter, &known, unknown[i], strlen(unknown[i]), true, NULL), 0);
         assert_false(known);
         assert_null(cutter);
     }
@@ -145,14 +149,39 @@ static uint64_t sum_of(const tern_cutter *cutter, const char *text, size_t n)
     return sum[0];
 }
 
-/* Random text of characters at the borders of all classes: pieces cover it, compiled or interpreted. */
+/* Random text of characters at the borders of all classes: pieces cover it, compiled or
+ * interpreted. */
 static void jit_changes_nothing(void **state)
 {
     (void)state;
-    static const char *const characters[] = {
-        "a", "S", "s", "'", " ", " ", "\n", "\r", "\t", "1", "9", "!", "$", "`", "_", "\xc3\xa9", "\xc2\x85",
-        "\xc2\xa0", "\xc5\xbf", "\xe2\x80\xa8", "\xe1\xa0\x8e", "\xcc\x81", "\xd9\xa1", "\xc2\xbd",
-        "\xe4\xbd\xa0", "\xf0\x9f\x98\x80", "\xe2\x85\xa7", "\x7f"};
+    static const char *const characters[] = {"a",
+                                             "S",
+                                             "s",
+                                             "'",
+                                             " ",
+                                             " ",
+                                             "\n",
+                                             "\r",
+                                             "\t",
+                                             "1",
+                                             "9",
+                                             "!",
+                                             "$",
+                                             "`",
+                                             "_",
+                                             "\xc3\xa9",
+                                             "\xc2\x85",
+                                             "\xc2\xa0",
+                                             "\xc5\xbf",
+                                             "\xe2\x80\xa8",
+                                             "\xe1\xa0\x8e",
+                                             "\xcc\x81",
+                                             "\xd9\xa1",
+                                             "\xc2\xbd",
+                                             "\xe4\xbd\xa0",
+                                             "\xf0\x9f\x98\x80",
+                                             "\xe2\x85\xa7",
+                                             "\x7f"};
     static const char *const names[] = {"llama-bpe", "qwen2", "gpt-2", "default", "falcon"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         tern_cutter *fast = cutter_of(names[k], true), *slow = cutter_of(names[k], false);
@@ -196,12 +225,9 @@ static void long_runs_are_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cuts_llama_bpe),
-        cmocka_unit_test(follows_the_reference_engines),
-        cmocka_unit_test(cuts_the_others),
-        cmocka_unit_test(knows_its_names),
-        cmocka_unit_test(stops_when_told),
-        cmocka_unit_test(jit_changes_nothing),
+        cmocka_unit_test(cuts_llama_bpe),    cmocka_unit_test(follows_the_reference_engines),
+        cmocka_unit_test(cuts_the_others),   cmocka_unit_test(knows_its_names),
+        cmocka_unit_test(stops_when_told),   cmocka_unit_test(jit_changes_nothing),
         cmocka_unit_test(long_runs_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

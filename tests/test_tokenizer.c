@@ -1,5 +1,5 @@
-/* test_tokenizer.c - merging, special tokens, BOS, broken text and hostile vocabularies, with a tiny
- * vocabulary made here. The Llama-3 vocabulary has its own test. */
+/* test_tokenizer.c - merging, special tokens, BOS, broken text and hostile vocabularies, with a
+ * tiny vocabulary made here. The Llama-3 vocabulary has its own test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,7 +39,8 @@ static void encodes(const tern_tokenizer *t, const char *text, size_t bytes, uns
     tern_error err = {0};
     while (expected[n_expected] >= 0) n_expected++;
     assert_true(tern_tokenizer_bound(bytes) <= 256);
-    if (tern_tokenizer_encode(t, ids, tern_tokenizer_bound(bytes), &n, text, bytes, flags, &err) != 0)
+    if (tern_tokenizer_encode(t, ids, tern_tokenizer_bound(bytes), &n, text, bytes, flags, &err) !=
+        0)
         fail_msg("'%s': %s", text, err.text);
     if (n != n_expected || memcmp(ids, expected, n * sizeof *ids) != 0) {
         for (size_t i = 0; i < n; i++) print_message(" %d", ids[i]);
@@ -125,7 +126,8 @@ static void describes_tokens(void **state)
     const int32_t outside[] = {-1, N_TINY, N_TINY + 1, INT32_MAX, INT32_MIN};
     for (int i = 0; i < 5; i++) {
         assert_null(tern_tokenizer_bytes(t, outside[i], &bytes));
-        assert_false(tern_tokenizer_is_control(t, outside[i]) || tern_tokenizer_is_end(t, outside[i]));
+        assert_false(tern_tokenizer_is_control(t, outside[i]) ||
+                     tern_tokenizer_is_end(t, outside[i]));
     }
     tern_tokenizer_destroy(t);
     t = build_ok(tiny_vocabulary(0), NULL); /* no pre key, no Llama-3 sizes */
@@ -148,7 +150,8 @@ static void puts_bos_where_the_model_wants_it(void **state)
         gguf_builder b = tiny_vocabulary(cases[i].key >= 0 ? 3 : 2);
         put_key_text(&b, "tokenizer.ggml.pre", cases[i].pre);
         put_key_u32(&b, "tokenizer.ggml.bos_token_id", ID_S);
-        if (cases[i].key >= 0) put_key_bool(&b, "tokenizer.ggml.add_bos_token", (uint8_t)cases[i].key);
+        if (cases[i].key >= 0)
+            put_key_bool(&b, "tokenizer.ggml.add_bos_token", (uint8_t)cases[i].key);
         tern_tokenizer *t = build_ok(b, NULL);
         assert_string_equal(tern_tokenizer_pre(t), cases[i].pre);
         ENCODES(t, "a", 0, 'a');
@@ -207,7 +210,8 @@ static void needs_room_and_says_so(void **state)
     assert_int_equal(n, 77);
     assert_string_equal(err.text, "the text needs more than 2 tokens: give more room");
     assert_int_equal(tern_tokenizer_encode(t, ids, 3, &n, "cba", 3, 0, &err), TERN_OK);
-    assert_int_equal(tern_tokenizer_encode(t, ids, 4, &n, "a", (size_t)1 << 31, 0, &err), TERN_E_FIT);
+    assert_int_equal(tern_tokenizer_encode(t, ids, 4, &n, "a", (size_t)1 << 31, 0, &err),
+                     TERN_E_FIT);
     tern_tokenizer_destroy(t);
 }
 
@@ -230,7 +234,8 @@ static void a_long_piece_is_no_trap(void **state)
     assert_int_equal(tern_tokenizer_encode(t, ids, N, &n, text, N, 0, NULL), TERN_OK);
     assert_int_equal(n, N);
     memset(text, '<', N);
-    assert_int_equal(tern_tokenizer_encode(t, ids, N, &n, text, N, TERN_ENCODE_SPECIAL, NULL), TERN_OK);
+    assert_int_equal(tern_tokenizer_encode(t, ids, N, &n, text, N, TERN_ENCODE_SPECIAL, NULL),
+                     TERN_OK);
     memset(text, 0x80, N);
     assert_int_equal(tern_tokenizer_encode(t, ids, N, &n, text, N, 0, NULL), TERN_OK);
     assert_int_equal(n, N);
@@ -267,7 +272,8 @@ static gguf_builder begin(uint64_t n_keys, const char *model)
 static void refuses_wrong_keys(void **state)
 {
     (void)state;
-    refused(begin(1, "llama"), "the tokenizer is 'llama', but only byte-level BPE ('gpt2') is supported");
+    refused(begin(1, "llama"),
+            "the tokenizer is 'llama', but only byte-level BPE ('gpt2') is supported");
     gguf_builder b = {0};
     put_header(&b, 3, 0, 0);
     refused(b, "the tokenizer is 'missing'");
@@ -296,7 +302,8 @@ static void refuses_wrong_keys(void **state)
     b = tiny_vocabulary(1);
     put_key_text(&b, "tokenizer.ggml.pre", "klingon\n");
     refused(b, "the pre-tokenizer 'klingon\\x0a' is not known: name one of llama-bpe");
-    refused_as(TERN_E_USAGE, tiny_vocabulary(0), "klingon", "the pre-tokenizer 'klingon' is not known");
+    refused_as(TERN_E_USAGE, tiny_vocabulary(0), "klingon",
+               "the pre-tokenizer 'klingon' is not known");
     b = tiny_vocabulary(1);
     put_key_u32(&b, "tokenizer.ggml.eos_token_id", N_TINY);
     refused(b, "key 'tokenizer.ggml.eos_token_id' is 271, outside 0 to 270");
@@ -329,9 +336,11 @@ static void refuses_wrong_merges(void **state)
     refused(one_merge("a "), "merge 0 is no pair");
     refused(one_merge(" a"), "merge 0 is no pair");
     refused(one_merge("a b c"), "merge 0 is no pair");
-    refused(one_merge("a \xe2\x82\xac"), "merge 0 is no pair of texts in the byte alphabet: 'a \\xe2");
-    refused(one_merge("ab a"), "merge 0 names a part that is neither a token nor the result of an earlier"
-                               " merge: 'ab a'");
+    refused(one_merge("a \xe2\x82\xac"),
+            "merge 0 is no pair of texts in the byte alphabet: 'a \\xe2");
+    refused(one_merge("ab a"),
+            "merge 0 names a part that is neither a token nor the result of an earlier"
+            " merge: 'ab a'");
 }
 
 /* A byte that no token stands for is an error when a text needs it, not before. */
@@ -344,12 +353,14 @@ static void misses_single_bytes_when_needed(void **state)
     tern_error err = {0};
     ENCODES(t, "abba", 0, 0, 1, 1, 0);
     assert_int_equal(tern_tokenizer_encode(t, ids, 8, &n, "abc", 3, 0, &err), TERN_E_MODEL);
-    assert_string_equal(err.text, "the vocabulary has no token for the byte 0x63, which this text needs:"
-                                  " use another model");
+    assert_string_equal(err.text,
+                        "the vocabulary has no token for the byte 0x63, which this text needs:"
+                        " use another model");
     tern_tokenizer_destroy(t);
 }
 
-/* Bytes of a small file changed one at a time: refused, or a tokenizer that can encode and describe. */
+/* Bytes of a small file changed one at a time: refused, or a tokenizer that can encode and
+ * describe. */
 static void changed_bytes_end_cleanly(void **state)
 {
     (void)state;

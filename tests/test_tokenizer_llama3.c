@@ -1,5 +1,5 @@
-/* test_tokenizer_llama3.c - the Llama-3 vocabulary: llama.cpp's test cases to the last id, the known
- * answers of FORMATS 12.7, round trips. Skipped where the vocabulary is not at hand. */
+/* test_tokenizer_llama3.c - the Llama-3 vocabulary: llama.cpp's test cases to the last id, the
+ * known answers of FORMATS 12.7, round trips. Skipped where the vocabulary is not at hand. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,7 +64,8 @@ static void upstream_cases(void **state)
     (void)state;
     static const char separator[] = "\n__ggml_vocab_test__\n";
     size_t bytes, out_bytes;
-    char *in = read_shared(VOCABULARY ".inp", &bytes), *out = read_shared(VOCABULARY ".out", &out_bytes);
+    char *in = read_shared(VOCABULARY ".inp", &bytes),
+         *out = read_shared(VOCABULARY ".out", &out_bytes);
     char *text = in, *expected = out, line[20000];
     int n_cases = 0;
     for (char *end; (end = strstr(text, separator)) != NULL; text = end + strlen(separator)) {
@@ -94,21 +95,24 @@ static void known_answers(void **state)
         {" Hello world", 0, {22691, 1917}},
         {"Hello world", bos, {128000, 9906, 1917}},
         {"The capital of France is", 0, {791, 6864, 315, 9822, 374}},
-        {"I'm 12345 years old!\n\n  Next", 0,
+        {"I'm 12345 years old!\n\n  Next",
+         0,
          {40, 2846, 220, 4513, 1774, 1667, 2362, 2268, 220, 9479}},
-        {"<|begin_of_text|>User: Hi<|eot_id|>Assistant: ", special,
+        {"<|begin_of_text|>User: Hi<|eot_id|>Assistant: ",
+         special,
          {128000, 1502, 25, 21694, 128009, 72803, 25, 220}},
         {"System: You are a helpful AI assistant.<|eot_id|>User: How are you?<|eot_id|>Assistant: ",
          special | bos,
-         {128000, 2374, 25, 1472, 527, 264, 11190, 15592, 18328, 13, 128009, 1502, 25, 2650, 527, 499, 30,
-          128009, 72803, 25, 220}},
+         {128000, 2374, 25,   1472, 527, 264, 11190,  15592, 18328, 13, 128009,
+          1502,   25,   2650, 527,  499, 30,  128009, 72803, 25,    220}},
     };
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         int32_t ids[128];
         size_t n = 0, n_expected = 0;
         while (answers[i].ids[n_expected]) n_expected++;
         assert_int_equal(tern_tokenizer_encode(tokenizer, ids, 128, &n, answers[i].text,
-                                               strlen(answers[i].text), answers[i].flags, NULL), 0);
+                                               strlen(answers[i].text), answers[i].flags, NULL),
+                         0);
         assert_int_equal(n, n_expected);
         assert_memory_equal(ids, answers[i].ids, n * sizeof *ids);
     }
@@ -121,7 +125,8 @@ static void vocabulary(void **state)
     assert_string_equal(tern_tokenizer_pre(tokenizer), "llama-bpe");
     assert_int_equal(tern_tokenizer_bos(tokenizer), 128000);
     assert_true(tern_tokenizer_is_end(tokenizer, tern_tokenizer_eos(tokenizer)));
-    assert_true(tern_tokenizer_is_end(tokenizer, 128001) && tern_tokenizer_is_end(tokenizer, 128009));
+    assert_true(tern_tokenizer_is_end(tokenizer, 128001) &&
+                tern_tokenizer_is_end(tokenizer, 128009));
     int n_control = 0, n_end = 0;
     for (int32_t id = 0; id < 128256; id++) {
         n_control += tern_tokenizer_is_control(tokenizer, id);
@@ -161,7 +166,8 @@ static void round_trips(void **state)
         for (uint32_t i = 0; i < n; i++) text[i] = (char)(uint8_t)tern_random_u64(seed, 0, i);
         check_round_trip(text, n);
     }
-    for (uint32_t seed = 0; seed < 3000; seed++) { /* tokens glued together, special ones included */
+    for (uint32_t seed = 0; seed < 3000;
+         seed++) { /* tokens glued together, special ones included */
         size_t n = 0;
         for (uint32_t i = 0; n < 300; i++) {
             const int32_t id = (int32_t)(tern_random_u64(seed, 2, i) % (i % 8 ? 128000 : 128256));
@@ -202,8 +208,9 @@ static void *encode_again(void *user)
     int32_t ids[64];
     size_t n = 0;
     for (int i = 0; i < 200; i++)
-        if (tern_tokenizer_encode(tokenizer, ids, 64, &n, "The capital of France is\xff 12345", 31, 0,
-                                  NULL) != 0 || n != 9 || ids[1] != 6864)
+        if (tern_tokenizer_encode(tokenizer, ids, 64, &n, "The capital of France is\xff 12345", 31,
+                                  0, NULL) != 0 ||
+            n != 9 || ids[1] != 6864)
             *(int *)user = 1;
     return NULL;
 }
@@ -213,7 +220,8 @@ static void threads_share_it(void **state)
     (void)state;
     pthread_t threads[4];
     int wrong[4] = {0};
-    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, encode_again, &wrong[i]), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_again, &wrong[i]), 0);
     for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
     for (int i = 0; i < 4; i++) assert_int_equal(wrong[i], 0);
 }
@@ -223,8 +231,8 @@ int main(void)
     char path[SHARED_PATH_BYTES];
     if (!shared_path(path, VOCABULARY)) return SKIPPED;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(upstream_cases), cmocka_unit_test(known_answers),
-        cmocka_unit_test(vocabulary),     cmocka_unit_test(round_trips),
+        cmocka_unit_test(upstream_cases),   cmocka_unit_test(known_answers),
+        cmocka_unit_test(vocabulary),       cmocka_unit_test(round_trips),
         cmocka_unit_test(needs_no_pre_key), cmocka_unit_test(threads_share_it),
     };
     return cmocka_run_group_tests(tests, load, unload);

@@ -1,5 +1,5 @@
-/* vocabulary.h - a tiny byte-level vocabulary as GGUF bytes: all single bytes, a few merges, some special
- * tokens. Ids 0 .. 255 are the bytes themselves. */
+/* vocabulary.h - a tiny byte-level vocabulary as GGUF bytes: all single bytes, a few merges, some
+ * special tokens. Ids 0 .. 255 are the bytes themselves. */
 #ifndef TERN_TESTS_VOCABULARY_H
 #define TERN_TESTS_VOCABULARY_H
 
@@ -28,14 +28,14 @@ static const struct {
     const char *text; /* literal; translated into the alphabet when the type is 1 */
     int type;
 } tiny_tokens[N_TINY - 256] = {
-    {"ab", 1},    {"bc", 1},    {"abc", 1}, {"aa", 1},   {"hello", 1}, {" a", 1},
-    {"<s>", 3},   {"<s>x", 3},  {"==", 4},  {"===", 4},  {"<unk>", 2}, {"<|im_end|>", 3},
-    {"danger", 3}, {"\xe2\x82\xac", 1}, {"", 5},
+    {"ab", 1},    {"bc", 1},         {"abc", 1},    {"aa", 1},           {"hello", 1},
+    {" a", 1},    {"<s>", 3},        {"<s>x", 3},   {"==", 4},           {"===", 4},
+    {"<unk>", 2}, {"<|im_end|>", 3}, {"danger", 3}, {"\xe2\x82\xac", 1}, {"", 5},
 };
 
 /* The last two merges make strings that the vocabulary lacks. */
-static const char *const tiny_merges[] = {"a b", "b c", "ab c", "a a", " a",
-                                          "\xe2 \x82", "\xe2\x82 \xac", "x y", "xy z"};
+static const char *const tiny_merges[] = {"a b",       "b c",           "ab c", "a a", " a",
+                                          "\xe2 \x82", "\xe2\x82 \xac", "x y",  "xy z"};
 #define N_TINY_MERGES (sizeof tiny_merges / sizeof *tiny_merges)
 
 /* A byte in the alphabet of GPT-2, as UTF-8. */
