@@ -42,7 +42,8 @@ static inline void put_text(gguf_builder *b, const char *text)
     put_bytes(b, text, strlen(text));
 }
 
-static inline void put_header(gguf_builder *b, uint32_t version, uint64_t n_tensors, uint64_t n_values)
+static inline void put_header(gguf_builder *b, uint32_t version, uint64_t n_tensors,
+                              uint64_t n_values)
 {
     put_bytes(b, "GGUF", 4);
     put_u32(b, version);

@@ -134,7 +134,8 @@ static void exp_error(void **state)
     (void)state;
     double worst = 0;
     for (uint32_t i = 0; i < 300000; i++) {
-        const double x = ((double)tern_random_u64(3, 0, i) * 0x1p-64 - 0.5) * (i % 2 ? 1399.9 : 4.0);
+        const double x =
+            ((double)tern_random_u64(3, 0, i) * 0x1p-64 - 0.5) * (i % 2 ? 1399.9 : 4.0);
         const double error = fabs(tern_exp_f64(x) / exp(x) - 1.0);
         if (error > worst) worst = error;
     }
@@ -161,7 +162,8 @@ static void sincos_error(void **state)
         sincos_at(position * frequency, &worst);
         sincos_at(-position * frequency, &worst);
     }
-    for (int n = -4000; n <= 4000; n++) sincos_at(n * (M_PI / 4), &worst); /* where quadrants meet */
+    for (int n = -4000; n <= 4000; n++)
+        sincos_at(n * (M_PI / 4), &worst); /* where quadrants meet */
     for (uint32_t i = 0; i < 300000; i++)
         sincos_at(((double)tern_random_u64(4, 0, i) * 0x1p-64 - 0.5) * 0x1p31, &far);
     print_message("sincos: worst error %.3g to 2^20, %.3g to 2^30\n", worst, far);
@@ -177,7 +179,8 @@ static void tree_sum(void **state)
     for (int p = 1; p <= 256; p *= 2) {
         float part[256], level[256];
         for (int j = 0; j < p; j++)
-            level[j] = part[j] = (float)(tern_random_u64(5, (uint32_t)p, (uint32_t)j) >> 40) * 0x1.1p-9f;
+            level[j] = part[j] =
+                (float)(tern_random_u64(5, (uint32_t)p, (uint32_t)j) >> 40) * 0x1.1p-9f;
         for (int n = p; n > 1; n /= 2) {
             float next[256];
             for (int j = 0; j < n / 2; j++) next[j] = level[j] + level[j + n / 2];

@@ -97,10 +97,12 @@ static void describes_values(void **state)
         const struct {
             const char *key;
             int64_t value;
-        } integers[] = {{"u8", 200}, {"i8", -3}, {"u16", 60000}, {"i16", -300}, {"i32", -70000},
-                        {"general.alignment", 64}, {"i64", INT64_MIN}, {"absent", 77}};
+        } integers[] = {{"u8", 200},        {"i8", -3},      {"u16", 60000},
+                        {"i16", -300},      {"i32", -70000}, {"general.alignment", 64},
+                        {"i64", INT64_MIN}, {"absent", 77}};
         for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
-            assert_int_equal(tern_gguf_i64(&x, g, integers[i].key, 77, INT64_MIN, INT64_MAX, NULL), 0);
+            assert_int_equal(tern_gguf_i64(&x, g, integers[i].key, 77, INT64_MIN, INT64_MAX, NULL),
+                             0);
             assert_int_equal(x, integers[i].value);
         }
         float f;
@@ -167,8 +169,9 @@ static void getters_refuse_other_types(void **state)
     tern_text text = {.bytes = 5};
     const tern_gguf_value *array;
     assert_int_equal(tern_gguf_i64(&x, g, "f32", 0, 0, 9, &err), TERN_E_MODEL);
-    assert_string_equal(err.text, "'test.gguf': key 'f32' is a f32 instead of an integer: get a file made"
-                                  " for this model");
+    assert_string_equal(err.text,
+                        "'test.gguf': key 'f32' is a f32 instead of an integer: get a file made"
+                        " for this model");
     assert_int_equal(tern_gguf_i64(&x, g, "u16", 0, 0, 4096, &err), TERN_E_MODEL);
     assert_non_null(strstr(err.text, "key 'u16' is 60000, outside 0 to 4096"));
     assert_int_equal(tern_gguf_i64(&x, g, "u64", 0, INT64_MIN, INT64_MAX, &err), TERN_E_MODEL);
@@ -179,7 +182,8 @@ static void getters_refuse_other_types(void **state)
     assert_int_equal(tern_gguf_bool(&flag, g, "u8", false, &err), TERN_E_MODEL);
     assert_int_equal(tern_gguf_text(&text, g, "words", &err), TERN_E_MODEL);
     assert_int_equal(tern_gguf_array(&array, g, "words", TERN_GGUF_F32, &err), TERN_E_MODEL);
-    assert_non_null(strstr(err.text, "key 'words' is an array of string instead of an array of f32"));
+    assert_non_null(
+        strstr(err.text, "key 'words' is an array of string instead of an array of f32"));
     assert_true(x == 5 && f == 5 && flag && text.bytes == 5); /* outputs untouched */
     tern_gguf_close(g);
     free(b.bytes);
@@ -279,20 +283,22 @@ static gguf_builder two_tensors(const uint64_t *ne, int n_dims, uint32_t type, u
 static void refuses_wrong_tensors(void **state)
 {
     (void)state;
-    const uint64_t ne8[] = {8, 1, 1, 1, 1}, zero[] = {0}, huge[] = {(uint64_t)1 << 40, (uint64_t)1 << 40},
-                   ne6[] = {6};
+    const uint64_t ne8[] = {8, 1, 1, 1, 1}, zero[] = {0},
+                   huge[] = {(uint64_t)1 << 40, (uint64_t)1 << 40}, ne6[] = {6};
     gguf_builder b = two_tensors(ne8, 1, TERN_GGML_F32, 32, 64);
     tern_gguf_close(parse_ok(&b)); /* the builder is right as such */
     free(b.bytes);
     refused(two_tensors(ne8, 0, TERN_GGML_F32, 32, 64), "tensor 'a' has 0 dimensions");
     refused(two_tensors(ne8, 5, TERN_GGML_F32, 32, 64), "tensor 'a' has 5 dimensions");
-    refused(two_tensors(zero, 1, TERN_GGML_F32, 32, 64), "dimension 0 of tensor 'a' at byte 33 is 0");
+    refused(two_tensors(zero, 1, TERN_GGML_F32, 32, 64),
+            "dimension 0 of tensor 'a' at byte 33 is 0");
     refused(two_tensors(huge, 2, TERN_GGML_F32, 32, 64), "more elements than a number can count");
     refused(two_tensors((uint64_t[]){INT64_MAX}, 1, TERN_GGML_F32, 32, 64), "too little");
     refused(two_tensors((uint64_t[]){INT64_MAX}, 1, TERN_GGML_F16, 32, 64), "too little");
     refused(two_tensors(ne6, 1, TERN_GGML_I2_S, 64, 128), "I2_S tensor 'a' has 6 elements");
     refused(two_tensors(ne8, 1, TERN_GGML_I2_S, 32, 128), "tensor 'a' of 8 elements and type 36");
-    refused(two_tensors(ne8, 1, TERN_GGML_F32, 33, 128), "offset 33, not a multiple of the alignment 32");
+    refused(two_tensors(ne8, 1, TERN_GGML_F32, 33, 128),
+            "offset 33, not a multiple of the alignment 32");
     refused(two_tensors(ne8, 1, TERN_GGML_F32, 0, 128), "has room for 0 bytes");
     refused(two_tensors(ne8, 1, 99, 0, 128), "has room for 0 bytes");
     refused(two_tensors(ne8, 1, TERN_GGML_F32, 32, 63), "tensor 'b' of 8 elements");
@@ -305,7 +311,8 @@ static void refuses_wrong_tensors(void **state)
     refused(b, "tensor 'same' occurs twice");
     b = (gguf_builder){0};
     put_header(&b, 3, 1, 0);
-    put_tensor(&b, "0123456789012345678901234567890123456789012345678901234567890123", 1, ne8, 0, 0);
+    put_tensor(&b, "0123456789012345678901234567890123456789012345678901234567890123", 1, ne8, 0,
+               0);
     put_data(&b, 32, 64);
     refused(b, "the tensor name at byte 24 has 64 bytes instead of 1 to 63");
 }
@@ -348,7 +355,8 @@ static void opens_files(void **state)
     tern_error err = {0};
     assert_int_equal(tern_gguf_open(&g, "/nonexistent/model.gguf", &err), TERN_E_MODEL);
     assert_int_equal(err.status, TERN_E_MODEL);
-    assert_string_equal(err.text, "cannot open '/nonexistent/model.gguf': No such file or directory");
+    assert_string_equal(err.text,
+                        "cannot open '/nonexistent/model.gguf': No such file or directory");
     assert_int_equal(tern_gguf_open(&g, "/nonexistent/model.gguf", NULL), TERN_E_MODEL);
     char path[] = "/tmp/tern-test-gguf-XXXXXX";
     const int fd = mkstemp(path);

@@ -12,8 +12,9 @@
 #include "tern/device.h"
 
 /* FORMATS 4.7: w[j] = ((7 j^2 + 3 j + 1) mod 11) mod 3 - 1, and its bytes in layout a. */
-static const char vector[] = "64198661585655952549926419866158565595254992641986615856559525499525499264198661"
-                             "585655952549926419866158565595254992641986615856";
+static const char vector[] =
+    "64198661585655952549926419866158565595254992641986615856559525499525499264198661"
+    "585655952549926419866158565595254992641986615856";
 
 static void vector_codes(uint8_t codes[256])
 {
@@ -73,8 +74,8 @@ static void i2s_refuses_code_3(void **state)
     }
 }
 
-/* The layout of tern/device.h, literally: tile (R, C) begins at (R * ceil64(k)/16 + C) * 64; row i of a
- * tile is its u32 number i; the code of column 4p + b sits at bits 8b + 2p. */
+/* The layout of tern/device.h, literally: tile (R, C) begins at (R * ceil64(k)/16 + C) * 64; row i
+ * of a tile is its u32 number i; the code of column 4p + b sits at bits 8b + 2p. */
 static int literal_code(const uint8_t *tiles, int row, int col, int k)
 {
     const int padded = (k + 63) / 64 * 64;

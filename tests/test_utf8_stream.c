@@ -1,4 +1,5 @@
-/* test_utf8_stream.c - looking at UTF-8, quoting, and the stream that never emits half a character. */
+/* test_utf8_stream.c - looking at UTF-8, quoting, and the stream that never emits half a character.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,7 +59,8 @@ static void replaces_maximal_subparts_wherever_cut(void **state)
     }
 }
 
-/* Random bytes give valid UTF-8, within the promised room after every push, and the same in any parts. */
+/* Random bytes give valid UTF-8, within the promised room after every push, and the same in any
+ * parts. */
 static void random_bytes_stay_in_bounds(void **state)
 {
     (void)state;
@@ -97,7 +99,8 @@ static void looks_at_every_code_point(void **state)
         } else {
             const int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
             s[n++] = (char)(uint8_t)(lead[more] | point >> (6 * more));
-            for (int i = more - 1; i >= 0; i--) s[n++] = (char)(uint8_t)(0x80 | (point >> (6 * i) & 63));
+            for (int i = more - 1; i >= 0; i--)
+                s[n++] = (char)(uint8_t)(0x80 | (point >> (6 * i) & 63));
         }
         const tern_utf8_kind kind = tern_utf8_look(s, n, &length);
         const int surrogate = point >= 0xd800 && point < 0xe000;

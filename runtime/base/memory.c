@@ -14,8 +14,10 @@ static int out_of_memory(size_t bytes, const char *what, tern_error *err)
 
 int tern_alloc(void *out, size_t count, size_t size, const char *what, tern_error *err)
 {
-    void *p = calloc(count ? count : 1, size ? size : 1);
-    if (!p) return out_of_memory(size && count > SIZE_MAX / size ? SIZE_MAX : count * size, what, err);
+    size_t bytes;
+    if (!tern_size_mul(&bytes, count, size)) return out_of_memory(SIZE_MAX, what, err);
+    void *p = calloc(1, bytes ? bytes : 1);
+    if (!p) return out_of_memory(bytes, what, err);
     memcpy(out, &p, sizeof p);
     return TERN_OK;
 }

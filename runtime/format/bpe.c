@@ -1,6 +1,7 @@
-/* bpe.c - merging with a linked list and a heap. The heap is ordered by (rank, position), so equal ranks
- * are taken from the left. Entries are never removed when a merge makes them stale: every position
- * remembers the rank of its present pair, and an entry that disagrees with it is dropped. */
+/* bpe.c - merging with a linked list and a heap. The heap is ordered by (rank, position), so equal
+ * ranks are taken from the left. Entries are never removed when a merge makes them stale: every
+ * position remembers the rank of its present pair, and an entry that disagrees with it is dropped.
+ */
 #include "format/bpe.h"
 
 #include <stdlib.h>
@@ -30,15 +31,17 @@ typedef struct heap {
 static uint64_t slot_of(const tern_bpe *bpe, uint64_t pair)
 {
     uint64_t i = (pair * 0x9e3779b97f4a7c15u) >> bpe->slot_shift;
-    while (bpe->merges[i].next_rank && bpe->merges[i].pair != pair) i = (i + 1) & (bpe->n_slots - 1);
+    while (bpe->merges[i].next_rank && bpe->merges[i].pair != pair)
+        i = (i + 1) & (bpe->n_slots - 1);
     return i;
 }
 
 int tern_bpe_begin_merges(tern_bpe *bpe, uint64_t n_merges, tern_error *err)
 {
     if (n_merges >= INT32_MAX)
-        return tern_fail(err, TERN_E_MODEL, "the vocabulary has %llu merges, more than 2^31: use another"
-                         " model", (unsigned long long)n_merges);
+        return tern_fail(err, TERN_E_MODEL,
+                         "the vocabulary has %llu merges, more than 2^31: use another model",
+                         (unsigned long long)n_merges);
     bpe->n_tokens = (int32_t)bpe->symbols.n;
     for (int byte = 0; byte < 256; byte++) {
         const char text = (char)byte;
@@ -64,12 +67,15 @@ int tern_bpe_add_merge(tern_bpe *bpe, const char *text, size_t left_bytes, size_
     const int32_t left = tern_symbols_find(&bpe->symbols, text, left_bytes);
     const int32_t right = tern_symbols_find(&bpe->symbols, text + left_bytes, right_bytes);
     if (left < 0 || right < 0)
-        return tern_fail(err, TERN_E_MODEL, "merge %u names a part that is neither a token nor the result of"
-                         " an earlier merge", rank);
+        return tern_fail(err, TERN_E_MODEL,
+                         "merge %u names a part that is neither a token nor the result of"
+                         " an earlier merge",
+                         rank);
     int32_t merged = tern_symbols_find(&bpe->symbols, text, left_bytes + right_bytes);
     if (merged < 0) {
         merged = (int32_t)bpe->symbols.n;
-        const int status = tern_symbols_add(&bpe->symbols, text, left_bytes + right_bytes, true, err);
+        const int status =
+            tern_symbols_add(&bpe->symbols, text, left_bytes + right_bytes, true, err);
         if (status != TERN_OK) return status;
     }
     const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
@@ -92,7 +98,8 @@ void tern_bpe_free(tern_bpe *bpe)
 static void heap_push(heap *h, uint64_t entry)
 {
     size_t i = h->n++;
-    for (; i > 0 && h->entry[(i - 1) / 2] > entry; i = (i - 1) / 2) h->entry[i] = h->entry[(i - 1) / 2];
+    for (; i > 0 && h->entry[(i - 1) / 2] > entry; i = (i - 1) / 2)
+        h->entry[i] = h->entry[(i - 1) / 2];
     h->entry[i] = entry;
 }
 
@@ -119,8 +126,8 @@ static int scratch_reserve(node **nodes, heap *h, tern_bpe_scratch *scratch, siz
     if (bytes > scratch->cap) {
         const size_t cap = bytes + bytes / 2 + 64;
         void *memory;
-        const int status = tern_alloc(&memory, cap, 3 * sizeof *h->entry + sizeof **nodes,
-                                      "a piece of text", err);
+        const int status =
+            tern_alloc(&memory, cap, 3 * sizeof *h->entry + sizeof **nodes, "a piece of text", err);
         if (status != TERN_OK) return status;
         free(scratch->memory);
         scratch->memory = memory;
@@ -172,7 +179,8 @@ static void merge_all(const tern_bpe *bpe, node *nodes, heap *h)
 int tern_bpe_put(tern_bpe_sink *sink, int32_t id, tern_error *err)
 {
     if (sink->n == sink->cap)
-        return tern_fail(err, TERN_E_FIT, "the text needs more than %zu tokens: give more room", sink->cap);
+        return tern_fail(err, TERN_E_FIT, "the text needs more than %zu tokens: give more room",
+                         sink->cap);
     sink->ids[sink->n++] = id;
     return TERN_OK;
 }
@@ -181,11 +189,14 @@ static int put_symbol(const tern_bpe *bpe, tern_bpe_sink *sink, int32_t id, tern
 {
     if (id < bpe->n_tokens) return tern_bpe_put(sink, id, err);
     int status = TERN_OK;
-    for (uint32_t at = bpe->symbols.begin[id]; at < bpe->symbols.begin[id + 1] && status == TERN_OK; at++) {
+    for (uint32_t at = bpe->symbols.begin[id]; at < bpe->symbols.begin[id + 1] && status == TERN_OK;
+         at++) {
         const uint8_t byte = (uint8_t)bpe->symbols.bytes[at];
         if (bpe->byte_symbol[byte] >= bpe->n_tokens)
-            return tern_fail(err, TERN_E_MODEL, "the vocabulary has no token for the byte 0x%02x, which this"
-                             " text needs: use another model", byte);
+            return tern_fail(err, TERN_E_MODEL,
+                             "the vocabulary has no token for the byte 0x%02x, which this"
+                             " text needs: use another model",
+                             byte);
         status = tern_bpe_put(sink, bpe->byte_symbol[byte], err);
     }
     return status;

@@ -1,5 +1,5 @@
-/* bpe.h - byte-level byte-pair encoding of one piece of text: symbols, merges, and the loop that applies
- * them (FORMATS 12.1). Knows nothing of files, patterns or special tokens. */
+/* bpe.h - byte-level byte-pair encoding of one piece of text: symbols, merges, and the loop that
+ * applies them (FORMATS 12.1). Knows nothing of files, patterns or special tokens. */
 #ifndef TERN_FORMAT_BPE_H
 #define TERN_FORMAT_BPE_H
 
@@ -12,9 +12,9 @@ typedef struct tern_bpe_merge {
     int32_t merged;
 } tern_bpe_merge;
 
-/* Symbols 0 .. n_tokens-1 are the tokens, as the bytes they stand for. Behind them come the strings that
- * bytes and merges make but the vocabulary lacks: they take part in merging and are spelled in single
- * bytes when one is left over. */
+/* Symbols 0 .. n_tokens-1 are the tokens, as the bytes they stand for. Behind them come the strings
+ * that bytes and merges make but the vocabulary lacks: they take part in merging and are spelled in
+ * single bytes when one is left over. */
 typedef struct tern_bpe {
     tern_symbols symbols;
     int32_t n_tokens;
@@ -38,11 +38,13 @@ typedef struct tern_bpe_sink {
     size_t cap, n;
 } tern_bpe_sink;
 
-/* 1. add tokens with tern_symbols_add(&bpe->symbols, ...), 2. begin, 3. add merges in order of rank. */
+/* 1. add tokens with tern_symbols_add(&bpe->symbols, ...), 2. begin, 3. add merges in order of
+ * rank. */
 int tern_bpe_begin_merges(tern_bpe *bpe, uint64_t n_merges, tern_error *err);
 
-/* Merges text [left_bytes] and text + left_bytes [right_bytes]. TERN_E_MODEL when one of them is neither
- * a token, a byte nor the result of an earlier merge. A repeated merge keeps its first rank. */
+/* Merges text [left_bytes] and text + left_bytes [right_bytes]. TERN_E_MODEL when one of them is
+ * neither a token, a byte nor the result of an earlier merge. A repeated merge keeps its first
+ * rank. */
 int tern_bpe_add_merge(tern_bpe *bpe, const char *text, size_t left_bytes, size_t right_bytes,
                        tern_error *err);
 void tern_bpe_free(tern_bpe *bpe);

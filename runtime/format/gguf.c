@@ -1,9 +1,9 @@
-/* gguf.c - reads a GGUF header into arrays that point into the file. Called by tern_gguf_open and by
- * tests with hostile bytes. Invariant: nothing is read before the cursor has proven that it lies inside
- * the file, and nothing is allocated for more entries than the remaining bytes could hold. */
+/* gguf.c - reads a GGUF header into arrays that point into the file. Called by tern_gguf_open and
+ * by tests with hostile bytes. Invariant: nothing is read before the cursor has proven that it lies
+ * inside the file, and nothing is allocated for more entries than the remaining bytes could hold.
+ */
 #include "format/gguf.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +13,10 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-#define MAX_KEY_BYTES 65535 /* of the GGUF specification */
-#define MAX_NAME_BYTES 63   /* ggml's buffer holds 64 with the terminator */
-#define MIN_VALUE_BYTES (8 + 1 + 4 + 1)              /* key of one byte, type, one byte */
-#define MIN_TENSOR_BYTES (8 + 1 + 4 + 8 + 4 + 8)     /* name of one byte, n_dims, ne, type, offset */
+#define MAX_KEY_BYTES 65535                      /* of the GGUF specification */
+#define MAX_NAME_BYTES 63                        /* ggml's buffer holds 64 with the terminator */
+#define MIN_VALUE_BYTES (8 + 1 + 4 + 1)          /* key of one byte, type, one byte */
+#define MIN_TENSOR_BYTES (8 + 1 + 4 + 8 + 4 + 8) /* name of one byte, n_dims, ne, type, offset */
 #define DAMAGED "the file is damaged, get it again"
 
 /* Position in the bytes of a header. */
@@ -49,8 +49,8 @@ static int take(const uint8_t **out, cursor *c, uint64_t bytes, const char *what
 {
     if (bytes > remaining(c))
         return bad(c->gguf, c->err,
-                   "%s at byte %zu needs %llu bytes but the file ends after %zu: " DAMAGED, what, c->at,
-                   (unsigned long long)bytes, remaining(c));
+                   "%s at byte %zu needs %llu bytes but the file ends after %zu: " DAMAGED, what,
+                   c->at, (unsigned long long)bytes, remaining(c));
     *out = c->gguf->file.data + c->at;
     c->at += (size_t)bytes;
     return TERN_OK;
@@ -84,24 +84,6 @@ static int take_text(tern_text *out, cursor *c, const char *what)
 
 /* ---- keys and values ------------------------------------------------------------------------ */
 
-static const struct {
-    const char *name;
-    size_t bytes; /* 0: strings and arrays have no fixed size */
-} value_types[] = {
-    [TERN_GGUF_U8] = {"u8", 1},         [TERN_GGUF_I8] = {"i8", 1},
-    [TERN_GGUF_U16] = {"u16", 2},       [TERN_GGUF_I16] = {"i16", 2},
-    [TERN_GGUF_U32] = {"u32", 4},       [TERN_GGUF_I32] = {"i32", 4},
-    [TERN_GGUF_F32] = {"f32", 4},       [TERN_GGUF_BOOL] = {"bool", 1},
-    [TERN_GGUF_STRING] = {"string", 0}, [TERN_GGUF_ARRAY] = {"array", 0},
-    [TERN_GGUF_U64] = {"u64", 8},       [TERN_GGUF_I64] = {"i64", 8},
-    [TERN_GGUF_F64] = {"f64", 8},
-};
-
-const char *tern_gguf_type_name(tern_gguf_type type)
-{
-    return value_types[type].name;
-}
-
 static int take_type(tern_gguf_type *out, cursor *c, tern_text key)
 {
     const size_t at = c->at;
@@ -109,7 +91,8 @@ static int take_type(tern_gguf_type *out, cursor *c, tern_text key)
     const int status = take_u32(&type, c, "the type of a value");
     if (status != TERN_OK) return status;
     if (type > TERN_GGUF_F64)
-        return bad(c->gguf, c->err, "key '%s' has value type %u at byte %zu, but types end at %d: " DAMAGED,
+        return bad(c->gguf, c->err,
+                   "key '%s' has value type %u at byte %zu, but types end at %d: " DAMAGED,
                    TERN_QUOTED(key.data, key.bytes), type, at, TERN_GGUF_F64);
     *out = (tern_gguf_type)type;
     return TERN_OK;
@@ -119,12 +102,14 @@ static int take_type(tern_gguf_type *out, cursor *c, tern_text key)
 static int take_elements(tern_gguf_value *value, cursor *c)
 {
     const size_t at = c->at;
-    const size_t bytes = value_types[value->type].bytes;
+    const size_t bytes = tern_gguf_type_bytes(value->type);
     if (value->count > remaining(c) / (bytes ? bytes : 8)) /* a string takes 8 bytes at least */
-        return bad(c->gguf, c->err, "key '%s' at byte %zu claims %llu values of type %s, more than the"
+        return bad(c->gguf, c->err,
+                   "key '%s' at byte %zu claims %llu values of type %s, more than the"
                    " %zu bytes left could hold: " DAMAGED,
-                   TERN_QUOTED(value->key.data, value->key.bytes), at, (unsigned long long)value->count,
-                   value_types[value->type].name, remaining(c));
+                   TERN_QUOTED(value->key.data, value->key.bytes), at,
+                   (unsigned long long)value->count, tern_gguf_type_name(value->type),
+                   remaining(c));
     value->data = c->gguf->file.data + at;
     if (bytes) {
         c->at += (size_t)value->count * bytes;
@@ -138,7 +123,8 @@ static int take_elements(tern_gguf_value *value, cursor *c)
     if (value->type != TERN_GGUF_BOOL) return TERN_OK;
     for (size_t i = 0; i < value->count; i++)
         if (value->data[i] > 1)
-            return bad(c->gguf, c->err, "key '%s' holds the bool %u at byte %zu instead of 0 or 1: " DAMAGED,
+            return bad(c->gguf, c->err,
+                       "key '%s' holds the bool %u at byte %zu instead of 0 or 1: " DAMAGED,
                        TERN_QUOTED(value->key.data, value->key.bytes), value->data[i], at + i);
     return TERN_OK;
 }
@@ -149,7 +135,8 @@ static int take_value(tern_gguf_value *value, cursor *c)
     int status = take_text(&value->key, c, "a key");
     if (status != TERN_OK) return status;
     if (value->key.bytes == 0 || value->key.bytes > MAX_KEY_BYTES)
-        return bad(c->gguf, c->err, "the key at byte %zu has %zu bytes instead of 1 to %d: " DAMAGED, at,
+        return bad(c->gguf, c->err,
+                   "the key at byte %zu has %zu bytes instead of 1 to %d: " DAMAGED, at,
                    value->key.bytes, MAX_KEY_BYTES);
     value->count = 1;
     status = take_type(&value->type, c, value->key);
@@ -157,8 +144,10 @@ static int take_value(tern_gguf_value *value, cursor *c)
         value->is_array = true;
         status = take_type(&value->type, c, value->key);
         if (status == TERN_OK && value->type == TERN_GGUF_ARRAY)
-            return bad(c->gguf, c->err, "key '%s' at byte %zu is an array of arrays, which no model needs:"
-                       " remove the key", TERN_QUOTED(value->key.data, value->key.bytes), at);
+            return bad(c->gguf, c->err,
+                       "key '%s' at byte %zu is an array of arrays, which no model needs:"
+                       " remove the key",
+                       TERN_QUOTED(value->key.data, value->key.bytes), at);
         if (status == TERN_OK) status = take_u64(&value->count, c, "the count of an array");
     }
     return status == TERN_OK ? take_elements(value, c) : status;
@@ -174,8 +163,9 @@ static int take_shape(tern_gguf_tensor *tensor, cursor *c)
     int status = take_u32(&n_dims, c, "the shape of a tensor");
     if (status != TERN_OK) return status;
     if (n_dims < 1 || n_dims > 4)
-        return bad(c->gguf, c->err, "tensor '%s' has %u dimensions at byte %zu instead of 1 to 4: " DAMAGED,
-                   name, n_dims, at);
+        return bad(c->gguf, c->err,
+                   "tensor '%s' has %u dimensions at byte %zu instead of 1 to 4: " DAMAGED, name,
+                   n_dims, at);
     tensor->n_dims = (int)n_dims;
     tensor->n_elements = 1;
     for (int i = 0; i < 4; i++) tensor->ne[i] = 1;
@@ -183,13 +173,15 @@ static int take_shape(tern_gguf_tensor *tensor, cursor *c)
         status = take_u64(&tensor->ne[i], c, "the shape of a tensor");
         if (status != TERN_OK) return status;
         if (tensor->ne[i] == 0)
-            return bad(c->gguf, c->err, "dimension %d of tensor '%s' at byte %zu is 0: " DAMAGED, i, name,
-                       at);
+            return bad(c->gguf, c->err, "dimension %d of tensor '%s' at byte %zu is 0: " DAMAGED, i,
+                       name, at);
         uint64_t product;
-        if (__builtin_mul_overflow(tensor->n_elements, tensor->ne[i], &product) || product > INT64_MAX)
-            return bad(c->gguf, c->err, "tensor '%s' at byte %zu has more elements than a number can"
-                       " count (dimension %d is %llu): " DAMAGED, name, at, i,
-                       (unsigned long long)tensor->ne[i]);
+        if (__builtin_mul_overflow(tensor->n_elements, tensor->ne[i], &product) ||
+            product > INT64_MAX)
+            return bad(c->gguf, c->err,
+                       "tensor '%s' at byte %zu has more elements than a number can"
+                       " count (dimension %d is %llu): " DAMAGED,
+                       name, at, i, (unsigned long long)tensor->ne[i]);
         tensor->n_elements = product;
     }
     return TERN_OK;
@@ -202,17 +194,19 @@ static int take_tensor(tern_gguf_tensor *tensor, cursor *c, uint32_t alignment)
     int status = take_text(&tensor->name, c, "a tensor name");
     if (status != TERN_OK) return status;
     if (tensor->name.bytes == 0 || tensor->name.bytes > MAX_NAME_BYTES)
-        return bad(c->gguf, c->err, "the tensor name at byte %zu has %zu bytes instead of 1 to %d: " DAMAGED,
-                   at, tensor->name.bytes, MAX_NAME_BYTES);
+        return bad(c->gguf, c->err,
+                   "the tensor name at byte %zu has %zu bytes instead of 1 to %d: " DAMAGED, at,
+                   tensor->name.bytes, MAX_NAME_BYTES);
     uint64_t offset = 0;
     status = take_shape(tensor, c);
     if (status == TERN_OK) status = take_u32(&tensor->type, c, "the type of a tensor");
     if (status == TERN_OK) status = take_u64(&offset, c, "the offset of a tensor");
     if (status != TERN_OK) return status;
     if (offset % alignment != 0)
-        return bad(c->gguf, c->err, "tensor '%s' has offset %llu, not a multiple of the alignment %u: "
-                   DAMAGED, TERN_QUOTED(tensor->name.data, tensor->name.bytes),
-                   (unsigned long long)offset, alignment);
+        return bad(c->gguf, c->err,
+                   "tensor '%s' has offset %llu, not a multiple of the alignment %u: " DAMAGED,
+                   TERN_QUOTED(tensor->name.data, tensor->name.bytes), (unsigned long long)offset,
+                   alignment);
     tensor->offset = (size_t)offset;
     return TERN_OK;
 }
@@ -235,16 +229,18 @@ static int measure(tern_gguf_tensor *tensor, size_t gap, const tern_gguf *gguf, 
     case TERN_GGML_F16: bytes = n * 2; break;
     case TERN_GGML_I2_S:
         if (n % 4 != 0)
-            return bad(gguf, err, "I2_S tensor '%s' has %llu elements, not a multiple of 4: " DAMAGED,
-                       name, (unsigned long long)n);
+            return bad(gguf, err,
+                       "I2_S tensor '%s' has %llu elements, not a multiple of 4: " DAMAGED, name,
+                       (unsigned long long)n);
         bytes = n / 4 + 32;
         break;
     default: break;
     }
     if (!fits || bytes > gap || gap == 0)
-        return bad(gguf, err, "tensor '%s' of %llu elements and type %u at byte %zu has room for %zu bytes"
-                   " before the next tensor or the end of the file, which is too little: " DAMAGED, name,
-                   (unsigned long long)n, tensor->type, tensor->offset, gap);
+        return bad(gguf, err,
+                   "tensor '%s' of %llu elements and type %u at byte %zu has room for %zu bytes"
+                   " before the next tensor or the end of the file, which is too little: " DAMAGED,
+                   name, (unsigned long long)n, tensor->type, tensor->offset, gap);
     tensor->bytes = (size_t)bytes;
     return TERN_OK;
 }
@@ -256,9 +252,11 @@ static int place_tensors(tern_gguf *gguf, size_t data_begin, tern_error *err)
     for (size_t i = 0; i < n; i++) {
         tern_gguf_tensor *tensor = &gguf->tensors[i];
         if (data_begin > end || tensor->offset >= end - data_begin)
-            return bad(gguf, err, "tensor '%s' begins %zu bytes into the data at byte %zu, but the file has"
-                       " only %zu bytes: " DAMAGED, TERN_QUOTED(tensor->name.data, tensor->name.bytes),
-                       tensor->offset, data_begin, end);
+            return bad(gguf, err,
+                       "tensor '%s' begins %zu bytes into the data at byte %zu, but the file has"
+                       " only %zu bytes: " DAMAGED,
+                       TERN_QUOTED(tensor->name.data, tensor->name.bytes), tensor->offset,
+                       data_begin, end);
         tensor->offset += data_begin;
     }
     tern_gguf_tensor **sorted;
@@ -267,8 +265,8 @@ static int place_tensors(tern_gguf *gguf, size_t data_begin, tern_error *err)
     for (size_t i = 0; i < n; i++) sorted[i] = &gguf->tensors[i];
     qsort(sorted, n, sizeof *sorted, by_offset);
     for (size_t i = 0; i < n && status == TERN_OK; i++)
-        status = measure(sorted[i], (i + 1 < n ? sorted[i + 1]->offset : end) - sorted[i]->offset, gguf,
-                         err);
+        status = measure(sorted[i], (i + 1 < n ? sorted[i + 1]->offset : end) - sorted[i]->offset,
+                         gguf, err);
     free(sorted);
     return status;
 }
@@ -299,7 +297,8 @@ static int refuse_duplicates(const void *texts, size_t n, size_t stride, const c
     qsort(sorted, n, sizeof *sorted, by_text);
     for (size_t i = 1; i < n && status == TERN_OK; i++)
         if (compare_texts(sorted[i - 1], sorted[i]) == 0)
-            status = bad(gguf, err, "%s '%s' occurs twice, so it is not clear which one counts: " DAMAGED,
+            status = bad(gguf, err,
+                         "%s '%s' occurs twice, so it is not clear which one counts: " DAMAGED,
                          what, TERN_QUOTED(sorted[i].data, sorted[i].bytes));
     free(sorted);
     return status;
@@ -312,16 +311,22 @@ static int take_version(cursor *c)
     int status = take(&magic, c, 4, "the magic number");
     if (status != TERN_OK) return status;
     if (memcmp(magic, "GGUF", 4) != 0)
-        return bad(gguf, c->err, "this is not a GGUF file (it begins with '%s' instead of 'GGUF'): give a"
-                   " file that ends in .gguf", TERN_QUOTED((const char *)magic, 4));
+        return bad(gguf, c->err,
+                   "this is not a GGUF file (it begins with '%s' instead of 'GGUF'): give a"
+                   " file that ends in .gguf",
+                   TERN_QUOTED((const char *)magic, 4));
     status = take_u32(&gguf->version, c, "the version");
     if (status != TERN_OK) return status;
     if ((gguf->version & 0xffff) == 0)
-        return bad(gguf, c->err, "this GGUF file is big endian (version field 0x%08x at byte 4): convert it"
-                   " to little endian", gguf->version);
+        return bad(gguf, c->err,
+                   "this GGUF file is big endian (version field 0x%08x at byte 4): convert it"
+                   " to little endian",
+                   gguf->version);
     if (gguf->version != 2 && gguf->version != 3)
-        return bad(gguf, c->err, "GGUF version %u at byte 4 is not supported, only 2 and 3 are: convert the"
-                   " file with a current tool", gguf->version);
+        return bad(gguf, c->err,
+                   "GGUF version %u at byte 4 is not supported, only 2 and 3 are: convert the"
+                   " file with a current tool",
+                   gguf->version);
     return TERN_OK;
 }
 
@@ -332,8 +337,9 @@ static int take_count(size_t *out, cursor *c, const char *what, size_t min_bytes
     const int status = take_u64(&count, c, what);
     if (status != TERN_OK) return status;
     if (count > remaining(c) / min_bytes)
-        return bad(c->gguf, c->err, "%s at byte %zu is %llu, more than a file of %zu bytes could hold: "
-                   DAMAGED, what, at, (unsigned long long)count, c->gguf->file.bytes);
+        return bad(c->gguf, c->err,
+                   "%s at byte %zu is %llu, more than a file of %zu bytes could hold: " DAMAGED,
+                   what, at, (unsigned long long)count, c->gguf->file.bytes);
     *out = (size_t)count;
     return TERN_OK;
 }
@@ -355,24 +361,28 @@ static int take_header(cursor *c)
 {
     tern_gguf *gguf = c->gguf;
     int status = take_version(c);
-    if (status == TERN_OK) status = take_count(&gguf->n_tensors, c, "the number of tensors",
-                                               MIN_TENSOR_BYTES);
-    if (status == TERN_OK) status = take_count(&gguf->n_values, c, "the number of keys",
-                                               MIN_VALUE_BYTES);
-    if (status == TERN_OK) status = tern_alloc(&gguf->values, gguf->n_values, sizeof *gguf->values,
-                                               "the keys of a model file", c->err);
+    if (status == TERN_OK)
+        status = take_count(&gguf->n_tensors, c, "the number of tensors", MIN_TENSOR_BYTES);
+    if (status == TERN_OK)
+        status = take_count(&gguf->n_values, c, "the number of keys", MIN_VALUE_BYTES);
+    if (status == TERN_OK)
+        status = tern_alloc(&gguf->values, gguf->n_values, sizeof *gguf->values,
+                            "the keys of a model file", c->err);
     for (size_t i = 0; i < gguf->n_values && status == TERN_OK; i++)
         status = take_value(&gguf->values[i], c);
-    if (status == TERN_OK) status = refuse_duplicates(gguf->values, gguf->n_values, sizeof *gguf->values,
-                                                      "key", gguf, c->err);
+    if (status == TERN_OK)
+        status = refuse_duplicates(gguf->values, gguf->n_values, sizeof *gguf->values, "key", gguf,
+                                   c->err);
     uint32_t alignment = 0;
     if (status == TERN_OK) status = take_alignment(&alignment, c);
-    if (status == TERN_OK) status = tern_alloc(&gguf->tensors, gguf->n_tensors, sizeof *gguf->tensors,
-                                               "the tensors of a model file", c->err);
+    if (status == TERN_OK)
+        status = tern_alloc(&gguf->tensors, gguf->n_tensors, sizeof *gguf->tensors,
+                            "the tensors of a model file", c->err);
     for (size_t i = 0; i < gguf->n_tensors && status == TERN_OK; i++)
         status = take_tensor(&gguf->tensors[i], c, alignment);
-    if (status == TERN_OK) status = refuse_duplicates(gguf->tensors, gguf->n_tensors,
-                                                      sizeof *gguf->tensors, "tensor", gguf, c->err);
+    if (status == TERN_OK)
+        status = refuse_duplicates(gguf->tensors, gguf->n_tensors, sizeof *gguf->tensors, "tensor",
+                                   gguf, c->err);
     if (status != TERN_OK) return status;
     return place_tensors(gguf, tern_round_up(c->at, alignment), c->err);
 }
@@ -425,144 +435,4 @@ void tern_gguf_close(tern_gguf *gguf)
     free(gguf->values);
     free(gguf->tensors);
     free(gguf);
-}
-
-/* ---- looking things up ----------------------------------------------------------------------- */
-
-bool tern_text_equals(tern_text text, const char *other)
-{
-    return text.bytes == strlen(other) && memcmp(text.data, other, text.bytes) == 0;
-}
-
-const tern_gguf_value *tern_gguf_find(const tern_gguf *gguf, const char *key)
-{
-    for (size_t i = 0; i < gguf->n_values; i++)
-        if (tern_text_equals(gguf->values[i].key, key)) return &gguf->values[i];
-    return NULL;
-}
-
-const tern_gguf_tensor *tern_gguf_find_tensor(const tern_gguf *gguf, const char *name)
-{
-    for (size_t i = 0; i < gguf->n_tensors; i++)
-        if (tern_text_equals(gguf->tensors[i].name, name)) return &gguf->tensors[i];
-    return NULL;
-}
-
-static int wrong_type(const tern_gguf *gguf, const tern_gguf_value *value, const char *wanted,
-                      tern_error *err)
-{
-    return bad(gguf, err, "key '%s' is %s%s instead of %s: get a file made for this model",
-               TERN_QUOTED(value->key.data, value->key.bytes), value->is_array ? "an array of " : "a ",
-               value_types[value->type].name, wanted);
-}
-
-/* A scalar integer of any width; false for anything else. *above: larger than INT64_MAX. */
-static bool integer_of(int64_t *out, bool *above, const tern_gguf_value *value)
-{
-    uint64_t bits = 0;
-    *above = false;
-    if (value->is_array) return false;
-    if (value->type != TERN_GGUF_STRING) memcpy(&bits, value->data, value_types[value->type].bytes);
-    switch (value->type) {
-    case TERN_GGUF_U8:
-    case TERN_GGUF_U16:
-    case TERN_GGUF_U32: *out = (int64_t)bits; return true;
-    case TERN_GGUF_U64:
-        *above = bits > INT64_MAX;
-        *out = *above ? INT64_MAX : (int64_t)bits;
-        return true;
-    case TERN_GGUF_I8: *out = (int8_t)bits; return true;
-    case TERN_GGUF_I16: *out = (int16_t)bits; return true;
-    case TERN_GGUF_I32: *out = (int32_t)bits; return true;
-    case TERN_GGUF_I64: *out = (int64_t)bits; return true;
-    default: return false;
-    }
-}
-
-int tern_gguf_i64(int64_t *out, const tern_gguf *gguf, const char *key, int64_t fallback, int64_t min,
-                  int64_t max, tern_error *err)
-{
-    const tern_gguf_value *value = tern_gguf_find(gguf, key);
-    int64_t number = fallback;
-    bool above = false;
-    if (value) {
-        if (!integer_of(&number, &above, value)) return wrong_type(gguf, value, "an integer", err);
-        if (above || number < min || number > max)
-            return bad(gguf, err, "key '%s' is %s%lld, outside %lld to %lld: get a file made for this model",
-                       key, above ? "more than " : "", (long long)number, (long long)min, (long long)max);
-    }
-    *out = number;
-    return TERN_OK;
-}
-
-int tern_gguf_f32(float *out, const tern_gguf *gguf, const char *key, float fallback, tern_error *err)
-{
-    const tern_gguf_value *value = tern_gguf_find(gguf, key);
-    float number = fallback;
-    if (value) {
-        if (value->is_array || (value->type != TERN_GGUF_F32 && value->type != TERN_GGUF_F64))
-            return wrong_type(gguf, value, "a floating-point number", err);
-        if (value->type == TERN_GGUF_F64) {
-            double wide;
-            memcpy(&wide, value->data, 8);
-            number = (float)wide;
-        } else {
-            memcpy(&number, value->data, 4);
-        }
-        if (!isfinite(number))
-            return bad(gguf, err, "key '%s' is not a finite number: " DAMAGED, key);
-    }
-    *out = number;
-    return TERN_OK;
-}
-
-int tern_gguf_bool(bool *out, const tern_gguf *gguf, const char *key, bool fallback, tern_error *err)
-{
-    const tern_gguf_value *value = tern_gguf_find(gguf, key);
-    if (value && (value->is_array || value->type != TERN_GGUF_BOOL))
-        return wrong_type(gguf, value, "a bool", err);
-    *out = value ? value->data[0] == 1 : fallback;
-    return TERN_OK;
-}
-
-int tern_gguf_text(tern_text *out, const tern_gguf *gguf, const char *key, tern_error *err)
-{
-    const tern_gguf_value *value = tern_gguf_find(gguf, key);
-    if (value && (value->is_array || value->type != TERN_GGUF_STRING))
-        return wrong_type(gguf, value, "a string", err);
-    *out = (tern_text){0};
-    if (value) {
-        const uint8_t *at = value->data;
-        *out = tern_gguf_next_text(&at);
-    }
-    return TERN_OK;
-}
-
-int tern_gguf_array(const tern_gguf_value **out, const tern_gguf *gguf, const char *key,
-                    tern_gguf_type type, tern_error *err)
-{
-    const tern_gguf_value *value = tern_gguf_find(gguf, key);
-    if (value && (!value->is_array || value->type != type)) {
-        char wanted[32];
-        snprintf(wanted, sizeof wanted, "an array of %s", value_types[type].name);
-        return wrong_type(gguf, value, wanted, err);
-    }
-    *out = value;
-    return TERN_OK;
-}
-
-tern_text tern_gguf_next_text(const uint8_t **at)
-{
-    uint64_t bytes;
-    memcpy(&bytes, *at, 8);
-    const tern_text text = {.data = (const char *)(*at + 8), .bytes = (size_t)bytes};
-    *at += 8 + bytes;
-    return text;
-}
-
-uint32_t tern_gguf_u32_at(const tern_gguf_value *value, uint64_t i)
-{
-    uint32_t element;
-    memcpy(&element, value->data + i * 4, 4);
-    return element;
 }

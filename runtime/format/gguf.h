@@ -1,6 +1,6 @@
-/* gguf.h - a GGUF file (v2, v3) as a checked description. Nothing is copied: names, strings and arrays
- * point into the file's bytes, every one of them checked to lie inside. Used by format/tokenizer and
- * by runtime/model; hostile bytes end here. */
+/* gguf.h - a GGUF file (v2, v3) as a checked description. Nothing is copied: names, strings and
+ * arrays point into the file's bytes, every one of them checked to lie inside. Used by
+ * format/tokenizer and by runtime/model; hostile bytes end here. */
 #ifndef TERN_FORMAT_GGUF_H
 #define TERN_FORMAT_GGUF_H
 
@@ -11,8 +11,18 @@
 
 /* Numbers of the value types in the file. */
 typedef enum tern_gguf_type {
-    TERN_GGUF_U8, TERN_GGUF_I8, TERN_GGUF_U16, TERN_GGUF_I16, TERN_GGUF_U32, TERN_GGUF_I32,
-    TERN_GGUF_F32, TERN_GGUF_BOOL, TERN_GGUF_STRING, TERN_GGUF_ARRAY, TERN_GGUF_U64, TERN_GGUF_I64,
+    TERN_GGUF_U8,
+    TERN_GGUF_I8,
+    TERN_GGUF_U16,
+    TERN_GGUF_I16,
+    TERN_GGUF_U32,
+    TERN_GGUF_I32,
+    TERN_GGUF_F32,
+    TERN_GGUF_BOOL,
+    TERN_GGUF_STRING,
+    TERN_GGUF_ARRAY,
+    TERN_GGUF_U64,
+    TERN_GGUF_I64,
     TERN_GGUF_F64,
 } tern_gguf_type;
 
@@ -27,10 +37,10 @@ typedef struct tern_text {
 
 typedef struct tern_gguf_value {
     tern_text key;
-    tern_gguf_type type;         /* of the value, or of the elements of an array */
+    tern_gguf_type type; /* of the value, or of the elements of an array */
     bool is_array;
-    uint64_t count;              /* elements; 1 for a scalar */
-    const uint8_t *data;         /* first element; strings lie one after another as u64 length + bytes */
+    uint64_t count;      /* elements; 1 for a scalar */
+    const uint8_t *data; /* first element; strings lie one after another as u64 length + bytes */
 } tern_gguf_value;
 
 typedef struct tern_gguf_tensor {
@@ -53,7 +63,8 @@ typedef struct tern_gguf {
     size_t n_tensors;
 } tern_gguf;
 
-/* Maps and checks a file. TERN_E_MODEL for everything that is wrong with it, a missing file included. */
+/* Maps and checks a file. TERN_E_MODEL for everything that is wrong with it, a missing file
+ * included. */
 int tern_gguf_open(tern_gguf **out, const char *path, tern_error *err);
 
 /* The same over memory that outlives the result; `name` is for messages. */
@@ -65,9 +76,9 @@ void tern_gguf_close(tern_gguf *gguf);
 const tern_gguf_value *tern_gguf_find(const tern_gguf *gguf, const char *key);
 const tern_gguf_tensor *tern_gguf_find_tensor(const tern_gguf *gguf, const char *name);
 
-/* Scalar getters. Absent: *out is set to `fallback` and 0 returned; present with another type or outside
- * the range: TERN_E_MODEL with a sentence. Integers of every width are accepted for i64, f64 for f32;
- * infinities and NaN are outside the range. */
+/* Scalar getters. Absent: *out is set to `fallback` and 0 returned; present with another type or
+ * outside the range: TERN_E_MODEL with a sentence. Integers of every width are accepted for i64,
+ * f64 for f32; infinities and NaN are outside the range. */
 int tern_gguf_i64(int64_t *out, const tern_gguf *gguf, const char *key, int64_t fallback,
                   int64_t min, int64_t max, tern_error *err);
 int tern_gguf_f32(float *out, const tern_gguf *gguf, const char *key, float fallback,
@@ -83,12 +94,16 @@ tern_text tern_gguf_next_text(const uint8_t **at);
 /* Element i of a numeric array of 4-byte elements (i32, u32, f32), alignment-safe. */
 uint32_t tern_gguf_u32_at(const tern_gguf_value *value, uint64_t i);
 
-/* An array of `type` under `key`; *out is NULL when it is absent. TERN_E_MODEL for anything else. */
+/* An array of `type` under `key`; *out is NULL when it is absent. TERN_E_MODEL for anything else.
+ */
 int tern_gguf_array(const tern_gguf_value **out, const tern_gguf *gguf, const char *key,
                     tern_gguf_type type, tern_error *err);
 
 /* "u8", "string", ...: the name of a value type, for messages. */
 const char *tern_gguf_type_name(tern_gguf_type type);
+
+/* Bytes of one value; 0 for strings and arrays, which have no fixed size. */
+size_t tern_gguf_type_bytes(tern_gguf_type type);
 
 bool tern_text_equals(tern_text text, const char *other);
 

@@ -1,11 +1,12 @@
-/* pretokenize.c - the pre-tokenizer patterns, through PCRE2. Called by tokenizer.c for every stretch of
- * valid UTF-8.
+/* pretokenize.c - the pre-tokenizer patterns, through PCRE2. Called by tokenizer.c for every
+ * stretch of valid UTF-8.
  *
- * Two places where regex engines disagree, decided as the tokenizers of the models do (Rust's regex):
+ * Two places where regex engines disagree, decided as the tokenizers of the models do (Rust's
+ * regex):
  *   - White space is written out as the 25 characters of Unicode's White_Space. PCRE2's own \s also
  *     holds U+180E, which left that set in Unicode 6.3.
- *   - (?i:'s) folds by simple Unicode case folding, so it takes U+017F (long s) too; PCRE2 with UCP and
- *     UTF does the same. llama.cpp's hand-written matcher does not. */
+ *   - (?i:'s) folds by simple Unicode case folding, so it takes U+017F (long s) too; PCRE2 with UCP
+ * and UTF does the same. llama.cpp's hand-written matcher does not. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "format/pretokenize.h"
 
@@ -19,14 +20,17 @@
 #define MAX_PASSES 4
 
 /* The members of a class; W and the rest are glued together by the compiler. */
-#define W "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}" \
-          "\\x{205f}\\x{3000}"
+#define W \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}" \
+    "\\x{205f}\\x{3000}"
 
-#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" W "\\p{L}\\p{N}]+|[" W "]+(?![^" W "])"
+#define GPT2 \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" W "\\p{L}\\p{N}]+|[" W "]+(?![^" W "])"
 
 /* The pattern of Llama 3, in which only the run of digits differs between models. */
 #define LLAMA3(digits) \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" W "\\p{L}\\p{N}]+[\\r\\n]*" \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" W \
+    "\\p{L}\\p{N}]+[\\r\\n]*" \
     "|[" W "]*[\\r\\n]+|[" W "]+(?![^" W "])|[" W "]+"
 
 /* Each pass cuts every fragment of the one before; what lies between matches is a fragment too. */
@@ -89,17 +93,19 @@ static int compile(pcre2_code **out, const char *pattern, bool jit, tern_error *
 {
     int code = 0;
     PCRE2_SIZE at = 0;
-    *out = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at,
-                         NULL);
+    *out = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code,
+                         &at, NULL);
     if (!*out)
-        return tern_fail(err, TERN_E_MODEL, "PCRE2 refuses a pre-tokenizer pattern at character %zu"
-                         " (error %d): install PCRE2 with Unicode support", (size_t)at, code);
+        return tern_fail(err, TERN_E_MODEL,
+                         "PCRE2 refuses a pre-tokenizer pattern at character %zu"
+                         " (error %d): install PCRE2 with Unicode support",
+                         (size_t)at, code);
     if (jit) pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* refused: it is interpreted instead */
     return TERN_OK;
 }
 
-int tern_cutter_create(tern_cutter **out, bool *known, const char *name, size_t name_bytes, bool jit,
-                       tern_error *err)
+int tern_cutter_create(tern_cutter **out, bool *known, const char *name, size_t name_bytes,
+                       bool jit, tern_error *err)
 {
     const pre *chosen = find(name, name_bytes);
     *known = chosen != NULL;
@@ -109,7 +115,8 @@ int tern_cutter_create(tern_cutter **out, bool *known, const char *name, size_t 
     if (status != TERN_OK) return status;
     cutter->pre = chosen;
     cutter->limits = pcre2_match_context_create(NULL);
-    if (!cutter->limits) status = tern_fail(err, TERN_E_FIT, "no memory for a pre-tokenizer: free some");
+    if (!cutter->limits)
+        status = tern_fail(err, TERN_E_FIT, "no memory for a pre-tokenizer: free some");
     /* PCRE2 counts steps against runaway patterns; these ones are linear and texts may be long. */
     if (status == TERN_OK) pcre2_set_match_limit(cutter->limits, UINT32_MAX);
     for (int i = 0; i < MAX_PASSES && chosen->passes[i] && status == TERN_OK; i++) {
@@ -143,8 +150,8 @@ static int match(const run *r, int pass, const char *text, size_t bytes, size_t 
     int rc = pcre2_match(code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, r->match,
                          r->cutter->limits);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter takes its memory from the heap */
-        rc = pcre2_match(code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, r->match,
-                         r->cutter->limits);
+        rc = pcre2_match(code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                         r->match, r->cutter->limits);
     return rc;
 }
 
@@ -158,8 +165,10 @@ static int cut(const run *r, int pass, const char *text, size_t bytes)
         const int rc = match(r, pass, text, bytes, done);
         if (rc == PCRE2_ERROR_NOMATCH) break;
         if (rc < 0)
-            return tern_fail(r->err, TERN_E_FIT, "PCRE2 gave up on a text of %zu bytes (error %d): give it in"
-                             " smaller parts", bytes, rc);
+            return tern_fail(r->err, TERN_E_FIT,
+                             "PCRE2 gave up on a text of %zu bytes (error %d): give it in"
+                             " smaller parts",
+                             bytes, rc);
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(r->match);
         const size_t begin = span[0], end = span[1];
         int status = cut(r, pass + 1, text + done, begin - done);
@@ -174,7 +183,10 @@ int tern_cutter_run(const tern_cutter *cutter, const char *text, size_t bytes, t
                     void *user, tern_error *err)
 {
     if (bytes == 0) return TERN_OK;
-    run r = {.cutter = cutter, .match = pcre2_match_data_create(1, NULL), .fn = fn, .user = user,
+    run r = {.cutter = cutter,
+             .match = pcre2_match_data_create(1, NULL),
+             .fn = fn,
+             .user = user,
              .err = err};
     if (!r.match) return tern_fail(err, TERN_E_FIT, "no memory to match a pattern: free some");
     const int status = cut(&r, 0, text, bytes);

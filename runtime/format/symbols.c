@@ -7,8 +7,8 @@
 
 #include "base/fail.h"
 
-/* Eight bytes at a time; the multiplier is the one of FNV-1a in 64 bits. Quality is enough for a table at
- * half load, and a hostile file can only slow down its own loading. */
+/* Eight bytes at a time; the multiplier is the one of FNV-1a in 64 bits. Quality is enough for a
+ * table at half load, and a hostile file can only slow down its own loading. */
 static uint32_t hash_of(const char *s, size_t bytes)
 {
     uint64_t h = 0xcbf29ce484222325u ^ bytes;
@@ -40,7 +40,8 @@ static int reserve(tern_symbols *symbols, size_t more_bytes, tern_error *err)
 {
     const size_t used = symbols->n ? symbols->begin[symbols->n] : 0;
     if (more_bytes > UINT32_MAX - used || symbols->n >= INT32_MAX - 1)
-        return tern_fail(err, TERN_E_FIT, "the vocabulary has more than 4 GiB of text: use another model");
+        return tern_fail(err, TERN_E_FIT,
+                         "the vocabulary has more than 4 GiB of text: use another model");
     if (used + more_bytes > symbols->cap_bytes) {
         const size_t cap = (used + more_bytes) * 2 + 4096;
         char *grown = realloc(symbols->bytes, cap);
@@ -105,7 +106,8 @@ int32_t tern_symbols_find(const tern_symbols *symbols, const char *s, size_t byt
         if (symbols->slots[i].hash != hash) continue;
         const uint32_t id = symbols->slots[i].next_id - 1;
         const uint32_t begin = symbols->begin[id];
-        if (symbols->begin[id + 1] - begin == bytes && memcmp(symbols->bytes + begin, s, bytes) == 0)
+        if (symbols->begin[id + 1] - begin == bytes &&
+            memcmp(symbols->bytes + begin, s, bytes) == 0)
             return (int32_t)id;
     }
     return -1;

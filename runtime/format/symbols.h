@@ -23,8 +23,8 @@ typedef struct tern_symbols {
 
 void tern_symbols_free(tern_symbols *symbols);
 
-/* Appends s [bytes] as number symbols->n. With `findable` tern_symbols_find() will know it, unless the
- * same string is known already. TERN_E_FIT without memory or beyond 4 GiB of strings. */
+/* Appends s [bytes] as number symbols->n. With `findable` tern_symbols_find() will know it, unless
+ * the same string is known already. TERN_E_FIT without memory or beyond 4 GiB of strings. */
 int tern_symbols_add(tern_symbols *symbols, const char *s, size_t bytes, bool findable,
                      tern_error *err);
 

@@ -1,5 +1,5 @@
-/* ternary.c - I2_S codes to bytes and bytes to the public host layout. Called while a model loads, once
- * per weight, so both directions work on whole blocks in loops that compilers vectorise. */
+/* ternary.c - I2_S codes to bytes and bytes to the public host layout. Called while a model loads,
+ * once per weight, so both directions work on whole blocks in loops that compilers vectorise. */
 #include "format/ternary.h"
 
 #include <string.h>
@@ -53,11 +53,12 @@ void tern_i2s_encode(uint8_t *data, const uint8_t *codes, size_t n)
 {
     for (size_t block = 0; block < n / BLOCK; block++, data += BLOCK_BYTES, codes += BLOCK)
         for (size_t j = 0; j < BLOCK_BYTES; j++)
-            data[j] = (uint8_t)(codes[j] << 6 | codes[j + 32] << 4 | codes[j + 64] << 2 | codes[j + 96]);
+            data[j] =
+                (uint8_t)(codes[j] << 6 | codes[j + 32] << 4 | codes[j + 64] << 2 | codes[j + 96]);
 }
 
-/* Row words of four tiles: columns 4p + b of a tile sit at bits 8b + 2p, so a word is the four groups of
- * four codes, read as words and shifted into place; no code crosses a byte. */
+/* Row words of four tiles: columns 4p + b of a tile sit at bits 8b + 2p, so a word is the four
+ * groups of four codes, read as words and shifted into place; no code crosses a byte. */
 static void pack_row(uint8_t *tiles, const uint8_t codes[TERN_PAD_K], int row)
 {
     for (int tile = 0; tile < TERN_PAD_K / TERN_TILE_COLS; tile++) {
@@ -87,7 +88,8 @@ void tern_host_pack(uint8_t *tiles, const uint8_t *codes, size_t ld, int rows, i
 
 int tern_host_code(const uint8_t *tiles, int row, int col, int k)
 {
-    const size_t per_row = (size_t)(k + TERN_PAD_K - 1) / TERN_PAD_K * (TERN_PAD_K / TERN_TILE_COLS);
+    const size_t per_row =
+        (size_t)(k + TERN_PAD_K - 1) / TERN_PAD_K * (TERN_PAD_K / TERN_TILE_COLS);
     const size_t tile = (size_t)(row / TERN_TILE_ROWS) * per_row + (size_t)(col / TERN_TILE_COLS);
     const int p = col % TERN_TILE_COLS / 4, b = col % 4;
     return tiles[tile * 64 + (size_t)(row % TERN_TILE_ROWS) * 4 + (size_t)b] >> (2 * p) & 3;

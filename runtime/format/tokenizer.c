@@ -1,6 +1,7 @@
-/* tokenizer.c - text to ids and back, over the parts: special tokens are found first, what lies between
- * them is split into valid UTF-8 and broken bytes, the pattern cuts the valid stretches into pieces, and
- * the BPE encodes every piece. Nothing is ever dropped, so the bytes of the ids are the text again. */
+/* tokenizer.c - text to ids and back, over the parts: special tokens are found first, what lies
+ * between them is split into valid UTF-8 and broken bytes, the pattern cuts the valid stretches
+ * into pieces, and the BPE encodes every piece. Nothing is ever dropped, so the bytes of the ids
+ * are the text again. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,14 +46,15 @@ void tern_tokenizer_sort_specials(tern_tokenizer *tokenizer)
             compare_specials, tokenizer);
     for (int32_t i = 0; i < tokenizer->n_specials; i++) {
         size_t bytes;
-        tokenizer->special_first[(uint8_t)*bytes_of(tokenizer, tokenizer->specials[i].id, &bytes)] = true;
+        tokenizer->special_first[(uint8_t)*bytes_of(tokenizer, tokenizer->specials[i].id, &bytes)] =
+            true;
     }
 }
 
-/* First of the sorted specials low .. high, which agree in their first `depth` bytes, whose byte there is
- * at least `byte`. Those that end there come first and count as -1. */
-static int32_t first_at_least(const tern_tokenizer *tokenizer, int32_t low, int32_t high, size_t depth,
-                              int byte)
+/* First of the sorted specials low .. high, which agree in their first `depth` bytes, whose byte
+ * there is at least `byte`. Those that end there come first and count as -1. */
+static int32_t first_at_least(const tern_tokenizer *tokenizer, int32_t low, int32_t high,
+                              size_t depth, int byte)
 {
     while (low < high) {
         const int32_t middle = low + (high - low) / 2;
@@ -66,8 +68,8 @@ static int32_t first_at_least(const tern_tokenizer *tokenizer, int32_t low, int3
     return low;
 }
 
-/* The longest special token at the beginning of text [bytes], or -1. The sorted array serves as a trie:
- * every byte narrows the range of specials that still agree with the text. */
+/* The longest special token at the beginning of text [bytes], or -1. The sorted array serves as a
+ * trie: every byte narrows the range of specials that still agree with the text. */
 static int32_t special_at(const tern_tokenizer *tokenizer, const char *text, size_t bytes,
                           bool control)
 {
@@ -110,13 +112,15 @@ static int encode_plain(encoder *e, const char *text, size_t bytes)
             at += length;
             continue;
         }
-        status = tern_cutter_run(e->tokenizer->cutter, text + begin, at - begin, encode_piece, e, e->err);
+        status = tern_cutter_run(e->tokenizer->cutter, text + begin, at - begin, encode_piece, e,
+                                 e->err);
         for (; length > 0 && status == TERN_OK; length--, at++)
             status = encode_piece(e, text + at, 1, e->err);
         begin = at;
     }
     if (status == TERN_OK)
-        status = tern_cutter_run(e->tokenizer->cutter, text + begin, at - begin, encode_piece, e, e->err);
+        status = tern_cutter_run(e->tokenizer->cutter, text + begin, at - begin, encode_piece, e,
+                                 e->err);
     return status;
 }
 
@@ -153,8 +157,8 @@ int tern_tokenizer_encode(const tern_tokenizer *tokenizer, int32_t *ids, size_t 
                           const char *text, size_t bytes, unsigned flags, tern_error *err)
 {
     if (bytes > MAX_TEXT_BYTES)
-        return tern_fail(err, TERN_E_FIT, "a text of %zu bytes is more than %zu: give it in parts", bytes,
-                         MAX_TEXT_BYTES);
+        return tern_fail(err, TERN_E_FIT, "a text of %zu bytes is more than %zu: give it in parts",
+                         bytes, MAX_TEXT_BYTES);
     encoder e = {.tokenizer = tokenizer, .sink = {.ids = ids, .cap = cap}, .err = err};
     int status = TERN_OK;
     if ((flags & TERN_ENCODE_BOS) && tokenizer->add_bos)
@@ -194,8 +198,8 @@ int32_t tern_tokenizer_eos(const tern_tokenizer *tokenizer)
 
 int tern_tokenizer_is_control(const tern_tokenizer *tokenizer, int32_t id)
 {
-    return known(tokenizer, id) && (tokenizer->type[id] == TERN_TOKEN_CONTROL ||
-                                    tokenizer->type[id] == TERN_TOKEN_UNKNOWN);
+    return known(tokenizer, id) &&
+           (tokenizer->type[id] == TERN_TOKEN_CONTROL || tokenizer->type[id] == TERN_TOKEN_UNKNOWN);
 }
 
 int tern_tokenizer_is_end(const tern_tokenizer *tokenizer, int32_t id)

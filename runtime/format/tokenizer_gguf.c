@@ -1,6 +1,6 @@
-/* tokenizer_gguf.c - checks the tokenizer.ggml.* keys and fills a tokenizer from them. Token texts and
- * merges are written in the alphabet of GPT-2, in which every byte is a printable character; they are
- * translated into bytes here, once, so that nothing else knows the alphabet. */
+/* tokenizer_gguf.c - checks the tokenizer.ggml.* keys and fills a tokenizer from them. Token texts
+ * and merges are written in the alphabet of GPT-2, in which every byte is a printable character;
+ * they are translated into bytes here, once, so that nothing else knows the alphabet. */
 #include "format/tokenizer_gguf.h"
 
 #include <stdlib.h>
@@ -42,7 +42,8 @@ static void alphabet_fill(alphabet *a)
     }
 }
 
-/* Translates text into out (never longer); false when it holds a character outside of the alphabet. */
+/* Translates text into out (never longer); false when it holds a character outside of the alphabet.
+ */
 static bool translate(char *out, size_t *bytes, const alphabet *a, const char *text, size_t n)
 {
     size_t written = 0;
@@ -64,7 +65,9 @@ static int reserve_text(builder *b, size_t bytes)
 {
     if (bytes <= b->cap) return TERN_OK;
     char *grown = realloc(b->text, bytes * 2);
-    if (!grown) return tern_fail(b->err, TERN_E_FIT, "no memory for a token of %zu bytes: free some", bytes);
+    if (!grown)
+        return tern_fail(b->err, TERN_E_FIT, "no memory for a token of %zu bytes: free some",
+                         bytes);
     b->text = grown;
     b->cap = bytes * 2;
     return TERN_OK;
@@ -74,8 +77,9 @@ static int reserve_text(builder *b, size_t bytes)
 
 static bool is_end_text(tern_text text)
 {
-    static const char *const ends[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>", "<|end_of_text|>",
-                                       "<|endoftext|>", "<end_of_turn>", "<EOT>",   "_<EOT>"};
+    static const char *const ends[] = {"<|eot_id|>",      "<|im_end|>",    "<|end|>",
+                                       "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>",
+                                       "<EOT>",           "_<EOT>"};
     if (text.bytes < 5 || (text.data[0] != '<' && text.data[0] != '_')) return false;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (tern_text_equals(text, ends[i])) return true;
@@ -111,9 +115,10 @@ static int check_types(const tern_gguf_value *types, const builder *b)
     for (uint64_t i = 0; types && i < types->count; i++) {
         const int32_t type = (int32_t)tern_gguf_u32_at(types, i);
         if (type < 0 || type > TERN_TOKEN_BYTE)
-            return tern_fail(b->err, TERN_E_MODEL, "'%.140s': token %llu has type %d, but types go from 0 to"
-                             " %d: get a file made for this model", b->gguf->name, (unsigned long long)i,
-                             type, TERN_TOKEN_BYTE);
+            return tern_fail(b->err, TERN_E_MODEL,
+                             "'%.140s': token %llu has type %d, but types go from 0 to"
+                             " %d: get a file made for this model",
+                             b->gguf->name, (unsigned long long)i, type, TERN_TOKEN_BYTE);
     }
     return TERN_OK;
 }
@@ -131,8 +136,9 @@ static int add_tokens(builder *b, const tern_gguf_value *tokens, const tern_gguf
         n_specials += is_literal((int32_t)tern_gguf_u32_at(types, i));
     int status = tern_alloc(&t->type, tokens->count, 1, "token types", b->err);
     if (status == TERN_OK) status = tern_alloc(&t->end, tokens->count, 1, "end tokens", b->err);
-    if (status == TERN_OK) status = tern_alloc(&t->specials, n_specials, sizeof *t->specials,
-                                               "special tokens", b->err);
+    if (status == TERN_OK)
+        status =
+            tern_alloc(&t->specials, n_specials, sizeof *t->specials, "special tokens", b->err);
     const uint8_t *at = tokens->data;
     for (uint64_t i = 0; i < tokens->count && status == TERN_OK; i++)
         status = add_token(b, tern_gguf_next_text(&at),
@@ -148,17 +154,22 @@ static int load_tokens(builder *b, uint64_t *n_tokens)
     const tern_gguf *gguf = b->gguf;
     const tern_gguf_value *tokens, *types, *scores;
     int status = tern_gguf_array(&tokens, gguf, KEY("tokens"), TERN_GGUF_STRING, b->err);
-    if (status == TERN_OK) status = tern_gguf_array(&types, gguf, KEY("token_type"), TERN_GGUF_I32, b->err);
-    if (status == TERN_OK) status = tern_gguf_array(&scores, gguf, KEY("scores"), TERN_GGUF_F32, b->err);
+    if (status == TERN_OK)
+        status = tern_gguf_array(&types, gguf, KEY("token_type"), TERN_GGUF_I32, b->err);
+    if (status == TERN_OK)
+        status = tern_gguf_array(&scores, gguf, KEY("scores"), TERN_GGUF_F32, b->err);
     if (status != TERN_OK) return status;
     if (!tokens || tokens->count == 0 || tokens->count > INT32_MAX / 2)
-        return tern_fail(b->err, TERN_E_MODEL, "'%.140s': the vocabulary has %llu tokens: get a file with a"
-                         " tokenizer", gguf->name, tokens ? (unsigned long long)tokens->count : 0);
+        return tern_fail(b->err, TERN_E_MODEL,
+                         "'%.140s': the vocabulary has %llu tokens: get a file with a tokenizer",
+                         gguf->name, tokens ? (unsigned long long)tokens->count : 0);
     const tern_gguf_value *const others[] = {types, scores};
     for (int i = 0; i < 2; i++)
         if (others[i] && others[i]->count != tokens->count)
-            return tern_fail(b->err, TERN_E_MODEL, "'%.140s': %llu tokens but %llu values of %s: the file is"
-                             " damaged, get it again", gguf->name, (unsigned long long)tokens->count,
+            return tern_fail(b->err, TERN_E_MODEL,
+                             "'%.140s': %llu tokens but %llu values of %s: the file is"
+                             " damaged, get it again",
+                             gguf->name, (unsigned long long)tokens->count,
                              (unsigned long long)others[i]->count,
                              TERN_QUOTED(others[i]->key.data, others[i]->key.bytes));
     *n_tokens = tokens->count;
@@ -178,13 +189,16 @@ static int add_merge(builder *b, tern_text text)
     size_t left = 0, right = 0;
     if (!space || !translate(b->text, &left, &b->alphabet, text.data, left_text) ||
         !translate(b->text + left, &right, &b->alphabet, space + 1, text.bytes - left_text - 1))
-        status = tern_fail(b->err, TERN_E_MODEL, "merge %u is no pair of texts in the byte alphabet",
-                           b->tokenizer->bpe.n_merges);
-    if (status == TERN_OK) status = tern_bpe_add_merge(&b->tokenizer->bpe, b->text, left, right, b->err);
-    if (status == TERN_E_MODEL && b->err) { /* the file and the merge around what is wrong with it */
+        status =
+            tern_fail(b->err, TERN_E_MODEL, "merge %u is no pair of texts in the byte alphabet",
+                      b->tokenizer->bpe.n_merges);
+    if (status == TERN_OK)
+        status = tern_bpe_add_merge(&b->tokenizer->bpe, b->text, left, right, b->err);
+    if (status == TERN_E_MODEL &&
+        b->err) { /* the file and the merge around what is wrong with it */
         const tern_error inner = *b->err;
-        tern_fail(b->err, status, "'%.140s': %.120s: '%s'; get a file made for this model", b->gguf->name,
-                  inner.text, TERN_QUOTED(text.data, text.bytes));
+        tern_fail(b->err, status, "'%.140s': %.120s: '%s'; get a file made for this model",
+                  b->gguf->name, inner.text, TERN_QUOTED(text.data, text.bytes));
     }
     return status;
 }
@@ -195,8 +209,10 @@ static int load_merges(builder *b, uint64_t *n_merges)
     int status = tern_gguf_array(&merges, b->gguf, KEY("merges"), TERN_GGUF_STRING, b->err);
     if (status != TERN_OK) return status;
     if (!merges)
-        return tern_fail(b->err, TERN_E_MODEL, "'%.140s': a gpt2 tokenizer needs " KEY("merges")
-                         ", which is missing: get a file made for this model", b->gguf->name);
+        return tern_fail(b->err, TERN_E_MODEL,
+                         "'%.140s': a gpt2 tokenizer needs " KEY(
+                             "merges") ", which is missing: get a file made for this model",
+                         b->gguf->name);
     *n_merges = merges->count;
     status = tern_bpe_begin_merges(&b->tokenizer->bpe, merges->count, b->err);
     const uint8_t *at = merges->data;
@@ -205,9 +221,11 @@ static int load_merges(builder *b, uint64_t *n_merges)
     return status;
 }
 
-/* ---- pre-tokenizer, ids, flags ---------------------------------------------------------------- */
+/* ---- pre-tokenizer, ids, flags ----------------------------------------------------------------
+ */
 
-/* FORMATS 8.4: the official 2B4T file does not name its pre-tokenizer, which is the one of Llama 3. */
+/* FORMATS 8.4: the official 2B4T file does not name its pre-tokenizer, which is the one of Llama 3.
+ */
 static int load_cutter(builder *b, const char *pre, uint64_t n_tokens, uint64_t n_merges)
 {
     tern_text name;
@@ -219,9 +237,9 @@ static int load_cutter(builder *b, const char *pre, uint64_t n_tokens, uint64_t 
     bool known = false;
     status = tern_cutter_create(&b->tokenizer->cutter, &known, name.data, name.bytes, true, b->err);
     if (status != TERN_OK || known) return status;
-    return tern_fail(b->err, pre ? TERN_E_USAGE : TERN_E_MODEL, "'%.140s': the pre-tokenizer '%s' is not"
-                     " known: name one of %s", b->gguf->name, TERN_QUOTED(name.data, name.bytes),
-                     tern_pre_names());
+    return tern_fail(b->err, pre ? TERN_E_USAGE : TERN_E_MODEL,
+                     "'%.140s': the pre-tokenizer '%s' is not known: name one of %s", b->gguf->name,
+                     TERN_QUOTED(name.data, name.bytes), tern_pre_names());
 }
 
 static int load_id(int32_t *out, const builder *b, const char *key)
@@ -242,12 +260,14 @@ static int load_ids(const builder *b)
     if (status == TERN_OK) status = load_id(&eot, b, KEY("eot_token_id"));
     if (status == TERN_OK) status = load_id(&eom, b, KEY("eom_token_id"));
     if (status == TERN_OK)
-        status = tern_gguf_bool(&t->add_bos, b->gguf, KEY("add_bos_token"), pre->add_bos && t->bos >= 0,
-                                b->err);
+        status = tern_gguf_bool(&t->add_bos, b->gguf, KEY("add_bos_token"),
+                                pre->add_bos && t->bos >= 0, b->err);
     if (status != TERN_OK) return status;
     if (t->add_bos && t->bos < 0)
-        return tern_fail(b->err, TERN_E_MODEL, "'%.140s': " KEY("add_bos_token") " is true but "
-                         KEY("bos_token_id") " is missing: get a file made for this model", b->gguf->name);
+        return tern_fail(b->err, TERN_E_MODEL,
+                         "'%.140s': " KEY("add_bos_token") " is true but " KEY(
+                             "bos_token_id") " is missing: get a file made for this model",
+                         b->gguf->name);
     const int32_t ends[] = {t->eos, eot, eom};
     for (int i = 0; i < 3; i++)
         if (ends[i] >= 0) t->end[ends[i]] = 1;
@@ -261,8 +281,10 @@ static int load(builder *b, const char *pre)
     int status = tern_gguf_text(&model, b->gguf, KEY("model"), b->err);
     if (status != TERN_OK) return status;
     if (!model.data || !tern_text_equals(model, "gpt2"))
-        return tern_fail(b->err, TERN_E_MODEL, "'%.140s': the tokenizer is '%s', but only byte-level BPE"
-                         " ('gpt2') is supported: use another model", b->gguf->name,
+        return tern_fail(b->err, TERN_E_MODEL,
+                         "'%.140s': the tokenizer is '%s', but only byte-level BPE"
+                         " ('gpt2') is supported: use another model",
+                         b->gguf->name,
                          model.data ? TERN_QUOTED(model.data, model.bytes) : "missing");
     uint64_t n_tokens = 0, n_merges = 0;
     status = load_tokens(b, &n_tokens);

@@ -1,5 +1,5 @@
-/* tokenizer_internal.h - what a tokenizer is made of. tokenizer_gguf.c fills it, tokenizer.c uses it;
- * nobody else looks inside. */
+/* tokenizer_internal.h - what a tokenizer is made of. tokenizer_gguf.c fills it, tokenizer.c uses
+ * it; nobody else looks inside. */
 #ifndef TERN_FORMAT_TOKENIZER_INTERNAL_H
 #define TERN_FORMAT_TOKENIZER_INTERNAL_H
 
@@ -25,9 +25,9 @@ typedef struct tern_special {
 
 struct tern_tokenizer {
     tern_cutter *cutter;
-    tern_bpe bpe;  /* its symbols are the decode table: token id -> bytes */
-    uint8_t *type; /* [n_vocab] */
-    uint8_t *end;  /* [n_vocab] 1: ends a generation */
+    tern_bpe bpe;           /* its symbols are the decode table: token id -> bytes */
+    uint8_t *type;          /* [n_vocab] */
+    uint8_t *end;           /* [n_vocab] 1: ends a generation */
     tern_special *specials; /* sorted by their bytes, see special_at() */
     int32_t n_specials;
     bool special_first[256]; /* bytes that begin a special token */

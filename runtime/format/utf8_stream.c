@@ -1,5 +1,6 @@
-/* utf8_stream.c - bytes of tokens to whole characters. What is pending is always the unfinished beginning
- * of one character, three bytes at most; so a new byte finishes it, extends it, or breaks it. */
+/* utf8_stream.c - bytes of tokens to whole characters. What is pending is always the unfinished
+ * beginning of one character, three bytes at most; so a new byte finishes it, extends it, or breaks
+ * it. */
 #include <string.h>
 
 #include "base/text.h"
@@ -16,7 +17,8 @@ size_t tern_utf8_push(tern_utf8_stream *stream, char *out, const char *bytes, si
     size_t written = 0;
     for (size_t i = 0; i < n; i++) {
         stream->pending[stream->n_pending++] = (unsigned char)bytes[i];
-        /* A broken beginning is replaced without the byte that broke it, which is looked at again. */
+        /* A broken beginning is replaced without the byte that broke it, which is looked at again.
+         */
         while (stream->n_pending > 0) {
             char pending[4];
             memcpy(pending, stream->pending, sizeof pending);
