@@ -39,8 +39,8 @@ static int refuse(const char *wanted, const char *why, tern_error *err)
                      wanted, why, names);
 }
 
-int tern_cpu_level_select(int *level, tern_cpu_kernels *table, const char *wanted, uint32_t features,
-                          tern_error *err)
+int tern_cpu_level_select(int *level, tern_cpu_kernels *table, const char *wanted,
+                          uint32_t features, tern_error *err)
 {
     int chosen = -1;
     const int any = !wanted || !*wanted;

@@ -1,6 +1,7 @@
-/* self_test.c - known answers of every kernel slot, run when a CPU device opens (P2): a seeded workload, and
- * a hash of what the kernel wrote. The hashes are those of the reference, which gcc, clang, x86-64 and
- * arm64 agree on; a kernel that gives another one is refused. tests/kerncheck looks much closer. */
+/* self_test.c - known answers of every kernel slot, run when a CPU device opens (P2): a seeded
+ * workload, and a hash of what the kernel wrote. The hashes are those of the reference, which gcc,
+ * clang, x86-64 and arm64 agree on; a kernel that gives another one is refused. tests/kerncheck
+ * looks much closer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +84,8 @@ static void fill(workload *w)
     for (int i = 0; i < N_TOK * K_PAD; i++) w->q_sum[i / K_PAD] += w->q[i];
     for (size_t i = 0; i < sizeof w->codes; i++) { /* four codes 0 .. 2 a byte */
         const uint64_t r = tern_random_u64(1, 8, (uint32_t)i);
-        w->codes[i] = (uint8_t)(r % 3 | (r >> 8) % 3 << 2 | (r >> 16) % 3 << 4 | (r >> 24) % 3 << 6);
+        w->codes[i] =
+            (uint8_t)(r % 3 | (r >> 8) % 3 << 2 | (r >> 16) % 3 << 4 | (r >> 24) % 3 << 6);
     }
     for (int i = 0; i < K; i++) w->col[i] = i % 3 ? 0.5f : 4.0f;
     for (int i = 0; i < N_PAGES; i++) w->table[i] = N_PAGES - 1 - i;
@@ -107,8 +109,15 @@ static uint64_t test_embed(const tern_cpu_kernels *k, workload *w)
 
 static uint64_t test_norm_quant(const tern_cpu_kernels *k, workload *w)
 {
-    const tern_norm_quant_args a = {.q = w->q, .scale = w->q_scale, .sum = w->q_sum, .x = w->x,
-                                    .ldx = K, .gain = w->gain, .k = K, .k_pad = K_PAD, .eps = 1e-5f};
+    const tern_norm_quant_args a = {.q = w->q,
+                                    .scale = w->q_scale,
+                                    .sum = w->q_sum,
+                                    .x = w->x,
+                                    .ldx = K,
+                                    .gain = w->gain,
+                                    .k = K,
+                                    .k_pad = K_PAD,
+                                    .eps = 1e-5f};
     k->norm_quant(&a, all_tokens);
     return hash(hash(HASH_OF(w->q), w->q_scale, sizeof w->q_scale), w->q_sum, sizeof w->q_sum);
 }
@@ -135,8 +144,12 @@ static tern_kv_view view_of(workload *w, tern_kv_type type)
 static uint64_t test_attention(const tern_cpu_kernels *k, workload *w, tern_kv_type type)
 {
     memset(w->pages, 0, sizeof w->pages);
-    const tern_rope_kv_args store = {.qkv = w->qkv, .ld = (N_HEADS + 2 * N_KV) * HD, .rope = w->rope,
-                                     .view = view_of(w, type), .h = N_HEADS, .eps = 1e-5f};
+    const tern_rope_kv_args store = {.qkv = w->qkv,
+                                     .ld = (N_HEADS + 2 * N_KV) * HD,
+                                     .rope = w->rope,
+                                     .view = view_of(w, type),
+                                     .h = N_HEADS,
+                                     .eps = 1e-5f};
     for (int first = 0; first + N_TOK <= LAST_POS + 1; first += N_TOK) {
         fill_floats(w->qkv, sizeof w->qkv / sizeof(float), 100 + (uint32_t)first);
         for (int t = 0; t < N_TOK; t++) w->pos[t] = first + t;
@@ -196,10 +209,21 @@ static uint64_t test_head(const tern_cpu_kernels *k, workload *w)
 {
     uint64_t h = HASH_SEED;
     for (int planes = 2; planes >= 1; planes--) {
-        const tern_head_args a = {.x = w->x, .ldx = K, .rows = w->rows, .gain = w->gain, .xq = w->xq,
-                                  .xs = w->xs, .high = w->high, .low = planes == 2 ? w->low : NULL,
-                                  .scale = w->w_scale, .logits = w->logits, .ld_logits = N_OUT, .d = K,
-                                  .k_pad = K_PAD, .n_vocab = N_OUT, .eps = 1e-5f};
+        const tern_head_args a = {.x = w->x,
+                                  .ldx = K,
+                                  .rows = w->rows,
+                                  .gain = w->gain,
+                                  .xq = w->xq,
+                                  .xs = w->xs,
+                                  .high = w->high,
+                                  .low = planes == 2 ? w->low : NULL,
+                                  .scale = w->w_scale,
+                                  .logits = w->logits,
+                                  .ld_logits = N_OUT,
+                                  .d = K,
+                                  .k_pad = K_PAD,
+                                  .n_vocab = N_OUT,
+                                  .eps = 1e-5f};
         k->head_quant(&a, all_tokens);
         k->head_logits(&a, all_tokens, all_outputs);
         h = hash(h, w->logits, sizeof w->logits);
@@ -254,11 +278,12 @@ int tern_cpu_self_test(tern_device *device, tern_error *err)
         fill(w);
         const uint64_t got = known[i].run(&((tern_cpu_device *)device)->kernels, w);
         if (got != known[i].answer)
-            status = tern_fail(err, TERN_E_SELF_TEST,
-                               "%s: the kernels for %s of level %s give a wrong answer on this machine "
-                               "(%016llx instead of %016llx): set TERN_CPU to a lower level",
-                               device->info.name, known[i].name, device->info.level,
-                               (unsigned long long)got, (unsigned long long)known[i].answer);
+            status =
+                tern_fail(err, TERN_E_SELF_TEST,
+                          "%s: the kernels for %s of level %s give a wrong answer on this machine "
+                          "(%016llx instead of %016llx): set TERN_CPU to a lower level",
+                          device->info.name, known[i].name, device->info.level,
+                          (unsigned long long)got, (unsigned long long)known[i].answer);
     }
     free(w);
     return status;

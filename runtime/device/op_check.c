@@ -1,5 +1,5 @@
-/* op_check.c - the operands of an operation and the indices of a batch, checked once for every backend,
- * so that no kernel ever meets a span outside its buffer or a page that does not exist. */
+/* op_check.c - the operands of an operation and the indices of a batch, checked once for every
+ * backend, so that no kernel ever meets a span outside its buffer or a page that does not exist. */
 #include <limits.h>
 
 #include "base/fail.h"
@@ -83,7 +83,8 @@ static int weight(const checker *c, const char *name, const tern_weight *w, int 
 
 static int pool(const checker *c, const tern_kv_pool *p, int h)
 {
-    if (p->kv <= 0 || p->hd <= 0 || p->hd > TERN_MAX_HD || p->hd % 4 != 0 || h <= 0 || h % p->kv != 0 || p->n_pages <= 0)
+    if (p->kv <= 0 || p->hd <= 0 || p->hd > TERN_MAX_HD || p->hd % 4 != 0 || h <= 0 ||
+        h % p->kv != 0 || p->n_pages <= 0)
         return refuse(c, "pool", "has another shape");
     size_t bytes;
     if (p->offset_bytes % 64 != 0 ||
@@ -94,7 +95,8 @@ static int pool(const checker *c, const tern_kv_pool *p, int h)
 
 static int check_embed(const checker *c, const tern_op_embed *o)
 {
-    return weight(c, "table", o->table, 1) && span(c, "ids", &o->ids, c->limits->n_tok, 1, TERN_S32) &&
+    return weight(c, "table", o->table, 1) &&
+           span(c, "ids", &o->ids, c->limits->n_tok, 1, TERN_S32) &&
            tokens(c, "x", &o->x, o->table->desc.k);
 }
 
@@ -115,7 +117,8 @@ static int check_linear(const checker *c, const tern_op_linear *o)
 static int check_rope_kv(const checker *c, const tern_op_rope_kv *o)
 {
     const int hd = o->pool.hd;
-    return pool(c, &o->pool, o->h) && tokens(c, "qkv", &o->qkv, (int64_t)(o->h + 2 * o->pool.kv) * hd) &&
+    return pool(c, &o->pool, o->h) &&
+           tokens(c, "qkv", &o->qkv, (int64_t)(o->h + 2 * o->pool.kv) * hd) &&
            span(c, "rope", &o->rope, c->limits->n_ctx, hd, TERN_F32) &&
            optional_row(c, "q_gain", &o->q_gain, hd) && optional_row(c, "k_gain", &o->k_gain, hd);
 }
@@ -164,9 +167,11 @@ static int check_head(const checker *c, const tern_op_head *o)
     }
     if (o->n < 0 || o->n > n_vocab || (o->mode == TERN_HEAD_TOP && o->n == 0))
         return refuse(c, "n", "is outside the vocabulary");
-    if (o->n > 0 && !opaque(c, "top", &o->top, (size_t)rows * (size_t)o->n * sizeof(tern_candidate)))
+    if (o->n > 0 &&
+        !opaque(c, "top", &o->top, (size_t)rows * (size_t)o->n * sizeof(tern_candidate)))
         return 0;
-    return o->mode == TERN_HEAD_TOP || opaque(c, "score", &o->score, (size_t)rows * sizeof(tern_score));
+    return o->mode == TERN_HEAD_TOP ||
+           opaque(c, "score", &o->score, (size_t)rows * sizeof(tern_score));
 }
 
 static int check_pick(const checker *c, const tern_op_pick *o)
@@ -213,7 +218,8 @@ static int check(const checker *c)
                span(c, "y", &op->u.pool.y, c->limits->n_seq, op->u.pool.x.cols, TERN_F32);
     case TERN_OP_HEAD: return check_head(c, &op->u.head);
     case TERN_OP_PICK: return check_pick(c, &op->u.pick);
-    case TERN_OP_COPY_2D: return check_copy(c, &op->u.copy, op->u.copy.from.rows, op->u.copy.from.rows);
+    case TERN_OP_COPY_2D:
+        return check_copy(c, &op->u.copy, op->u.copy.from.rows, op->u.copy.from.rows);
     case TERN_OP_COPY_ROWS: return check_copy(c, &op->u.copy, n_tok, c->limits->n_rows);
     case TERN_N_OPS: break;
     }
@@ -277,11 +283,13 @@ static int check_tokens(const tern_program *program, const tern_batch *batch, te
     for (int t = 0; t < batch->n_tok; t++) {
         const int pos = batch->pos[t], seq = batch->seq[t];
         if (pos < 0 || pos >= program->limits.n_ctx)
-            return tern_fail(err, TERN_E_USAGE, "token %d of the batch has position %d of a context of %d",
-                             t, pos, program->limits.n_ctx);
+            return tern_fail(err, TERN_E_USAGE,
+                             "token %d of the batch has position %d of a context of %d", t, pos,
+                             program->limits.n_ctx);
         if (seq < 0 || seq >= batch->n_seq || (t > 0 && seq < batch->seq[t - 1]))
-            return tern_fail(err, TERN_E_USAGE, "token %d of the batch belongs to sequence %d of %d", t,
-                             seq, batch->n_seq);
+            return tern_fail(err, TERN_E_USAGE,
+                             "token %d of the batch belongs to sequence %d of %d", t, seq,
+                             batch->n_seq);
         farthest = pos > farthest ? pos : farthest;
         if (t + 1 < batch->n_tok && batch->seq[t + 1] == seq) continue;
         const int status =
@@ -297,17 +305,19 @@ int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_
     const tern_batch_limits *limits = &program->limits;
     if (batch->n_tok < 0 || batch->n_tok > limits->n_tok || batch->n_seq < 0 ||
         batch->n_seq > limits->n_seq || batch->n_rows < 0 || batch->n_rows > limits->n_rows)
-        return tern_fail(err, TERN_E_USAGE,
-                         "a batch of %d tokens, %d sequences and %d rows exceeds the program's %d, %d, %d",
-                         batch->n_tok, batch->n_seq, batch->n_rows, limits->n_tok, limits->n_seq,
-                         limits->n_rows);
+        return tern_fail(
+            err, TERN_E_USAGE,
+            "a batch of %d tokens, %d sequences and %d rows exceeds the program's %d, %d, %d",
+            batch->n_tok, batch->n_seq, batch->n_rows, limits->n_tok, limits->n_seq,
+            limits->n_rows);
     const int status = check_tokens(program, batch, err);
     if (status != TERN_OK) return status;
     for (int r = 0; r < batch->n_rows; r++) {
         if (batch->rows[r] < 0 || batch->rows[r] >= batch->n_tok)
             return tern_fail(err, TERN_E_USAGE, "row %d of the batch names token %d of %d", r,
                              batch->rows[r], batch->n_tok);
-        if (program->needs_target && (batch->targets[r] < 0 || batch->targets[r] >= program->n_vocab))
+        if (program->needs_target &&
+            (batch->targets[r] < 0 || batch->targets[r] >= program->n_vocab))
             return tern_fail(err, TERN_E_USAGE, "row %d of the batch scores token id %d of %d", r,
                              batch->targets[r], program->n_vocab);
     }
