@@ -3,7 +3,6 @@
 #include "format/ternary.h"
 
 #include <string.h>
-#include "format/ternary.h"
 
 #define BLOCK 128 /* elements of an I2_S block */
 #define BLOCK_BYTES 32
