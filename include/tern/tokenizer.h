@@ -25,7 +25,8 @@ enum {
 size_t tern_tokenizer_bound(size_t text_bytes);
 
 /* Encodes text [bytes] (any bytes; invalid UTF-8 is encoded byte by byte) into ids [cap]; *n is their
- * number. TERN_E_FIT when cap is too small; tern_tokenizer_bound() always suffices. */
+ * number. TERN_E_FIT when cap is too small; tern_tokenizer_bound() always suffices. TERN_E_MODEL when the
+ * text needs a single byte that the vocabulary lacks. On failure *n is untouched, ids are not. */
 int tern_tokenizer_encode(const tern_tokenizer *tokenizer, int32_t *ids, size_t cap, size_t *n,
                           const char *text, size_t bytes, unsigned flags, tern_error *err);
 
