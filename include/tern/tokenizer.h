@@ -18,16 +18,17 @@ typedef struct tern_tokenizer tern_tokenizer;
 
 /* Flags of tern_tokenizer_encode. */
 enum {
-    TERN_ENCODE_BOS = 1, /* put the model's BOS first, when the model wants one */
-    TERN_ENCODE_SPECIAL =
-        2, /* recognise control tokens written in the text; never for untrusted text */
+    TERN_ENCODE_BOS = 1,     /* put the model's BOS first, when the model wants one */
+    TERN_ENCODE_SPECIAL = 2, /* recognise control tokens in the text; never in untrusted text */
 };
 
 /* Ids that any text of that many bytes can need, special tokens included. */
 size_t tern_tokenizer_bound(size_t text_bytes);
 
 /* Encodes text [bytes] (any bytes; invalid UTF-8 is encoded byte by byte) into ids [cap]; *n is
- * their number. TERN_E_FIT when cap is too small; tern_tokenizer_bound() always suffices. */
+ * their number. TERN_E_FIT when cap is too small; tern_tokenizer_bound() always suffices.
+ * TERN_E_MODEL when the text needs a single byte that the vocabulary lacks. On failure *n is
+ * untouched, ids are not. */
 int tern_tokenizer_encode(const tern_tokenizer *tokenizer, int32_t *ids, size_t cap, size_t *n,
                           const char *text, size_t bytes, unsigned flags, tern_error *err);
 
