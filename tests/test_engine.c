@@ -1,4 +1,5 @@
-/* test_engine.c - requests: refusals, order, cancelling, the ends an answer can have, pages given back. */
+/* test_engine.c - requests: refusals, order, cancelling, the ends an answer can have, pages given
+ * back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* test_equality.c - promise P1 on the whole stack: the logits and tokens of a request do not depend on
- * chunks, threads, devices, the place in a batch or its mates. All comparisons are by memcmp. */
+/* test_equality.c - promise P1 on the whole stack: the logits and tokens of a request do not depend
+ * on chunks, threads, devices, the place in a batch or its mates. All comparisons are by memcmp. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
