@@ -12,8 +12,8 @@
 
 #define N_TOK 150 /* three pages, the last one partly filled */
 #define MAX_VOCAB 512
-#define N_REQUESTS 9
-#define MAX_ANSWER 90
+#define N_REQUESTS 6
+#define MAX_ANSWER 40
 
 static int32_t ids[N_TOK];
 
@@ -93,7 +93,7 @@ static void submit(tern_engine *engine, answer *a)
     uint64_t id;
     const tern_request request = {.prompt = a->prompt,
                                   .n_prompt = a->n_prompt,
-                                  .max_tokens = 20 + a->n_prompt % 60,
+                                  .max_tokens = 12 + a->n_prompt % 24,
                                   .ignore_end = 1,
                                   .sampling = a->sampling,
                                   .user = a};
@@ -139,7 +139,7 @@ static void test_batch_mates(void **state)
     static const struct {
         const char *devices;
         int n_seq, n_tok, every;
-    } cases[] = {{"cpu", 4, 16, 1}, {"cpu", 9, 256, 3}, {"cpu:0,cpu:1", 3, 5, 2}};
+    } cases[] = {{"cpu", 4, 16, 1}, {"cpu", 6, 256, 3}, {"cpu:0,cpu:1", 3, 5, 2}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const tern_workload w = {.n_seq = cases[i].n_seq, .n_tok = cases[i].n_tok};
         assert_int_equal(session_open(&s, GOLDEN_MODEL, cases[i].devices, &w, 2), TERN_OK);
@@ -152,7 +152,7 @@ static void test_batch_mates(void **state)
         }
     }
     /* The comparison means something: seeds and prompts lead to different answers. */
-    assert_memory_not_equal(alone[1].tokens, alone[4].tokens, 20 * sizeof(int32_t));
+    assert_memory_not_equal(alone[1].tokens, alone[4].tokens, 12 * sizeof(int32_t));
 }
 
 int main(void)
