@@ -170,6 +170,7 @@ static void bind_attn(cpu_op *to, const tern_op *op)
     } else {
         const tern_op_attn_merge *o = &op->u.attn_merge;
         to->u.attn_merge.parts = floats(&o->parts);
+        to->u.attn_merge.ld_parts = o->parts.ld;
         to->u.attn_merge.o = floats(&o->o);
         to->u.attn_merge.ldo = o->o.ld;
         to->u.attn_merge.h = o->h;
