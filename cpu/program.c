@@ -246,9 +246,10 @@ static int check_heads(const tern_op *op, tern_error *err)
     if (op->kind == TERN_OP_ATTN) {
         pool = &op->u.attn.pool;
         h = op->u.attn.h;
-    } else if (op->kind == TERN_OP_ATTN_MERGE) {
-        return TERN_OK; /* folds into its output and one state */
-    }
+    } else if (op->kind == TERN_OP_ATTN_PART) { /* once: it folds nothing */
+        pool = &op->u.attn_part.pool;
+        h = op->u.attn_part.h;
+    } /* ATTN_MERGE: one state of at most TERN_MAX_HD + 2 */
     if (!pool) return TERN_OK;
     const size_t states = (size_t)(h / pool->kv) * (size_t)(pool->hd + 2) * sizeof(float);
     if (2 * states <= TERN_THREAD_SCRATCH_BYTES) return TERN_OK;

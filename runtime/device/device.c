@@ -267,6 +267,9 @@ int tern_program_create(tern_program **out, tern_device *device, const tern_op *
 int tern_program_run(tern_program *program, tern_stream *stream, const tern_batch *batch,
                      tern_error *err)
 {
+    if (stream->device != program->device)
+        return tern_fail(err, TERN_E_USAGE, "a program of %s cannot run on a stream of %s",
+                         program->device->info.name, stream->device->info.name);
     const int status = tern_batch_check(program, batch, err);
     if (status != TERN_OK) return status;
     return program->device->backend->program_run(program, stream, batch, err);
