@@ -83,6 +83,13 @@ static int alloc_staging(staging *s, int k, tern_error *err)
     return status;
 }
 
+static int bad_codes(const loader *l, const tern_gguf_tensor *t, size_t row)
+{
+    return tern_fail(l->err, TERN_E_MODEL, "'%s': row %zu of tensor %.*s has the code 3, which no "
+                     "encoder writes: the file is damaged or of another layout",
+                     l->model->gguf->name, row, (int)t->name.bytes, t->name.data);
+}
+
 /* Rows row0 .. row0+rows of the stacked matrix into the staging area. */
 static int stage_rows(loader *l, staging *s, const stacked *m, const float scales[3],
                       const tern_weight_rows *rows)
@@ -97,7 +104,8 @@ static int stage_rows(loader *l, staging *s, const stacked *m, const float scale
             int part = 0;
             while (row >= m->tensor[part]->ne[1]) row -= (size_t)m->tensor[part++]->ne[1];
             const uint8_t *data = l->model->gguf->file.data + m->tensor[part]->offset;
-            tern_i2s_decode(s->codes + (size_t)i * k, data, row * k, k);
+            if (!tern_i2s_decode(s->codes + (size_t)i * k, data, row * k, k))
+                return bad_codes(l, m->tensor[part], row);
             s->scale[done + i] = scales[part];
         }
         tern_host_pack(s->tiles + (size_t)(done / TERN_TILE_ROWS) * group_bytes, s->codes, k, here,
@@ -228,6 +236,18 @@ static int upload_row(loader *l, const tern_span *to, const float *from)
     return status == TERN_OK ? tern_stream_sync(l->stream, l->err) : status;
 }
 
+/* The values of a norm's gain. The device contract takes them as finite; here is where that is checked. */
+static int read_gain(float *gain, const loader *l, const tern_gguf_tensor *t, size_t n)
+{
+    tern_tensor_floats(gain, l->model->gguf, t, 0, n);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(gain[i]))
+            return tern_fail(l->err, TERN_E_MODEL, "'%s': element %zu of tensor %.*s is %g: the file is "
+                             "damaged", l->model->gguf->name, i, (int)t->name.bytes, t->name.data,
+                             (double)gain[i]);
+    return TERN_OK;
+}
+
 /* The head's gain: output norm times the column factors of the table it reads. */
 static int upload_head_gain(loader *l, const float *col)
 {
@@ -235,9 +255,9 @@ static int upload_head_gain(loader *l, const float *col)
     float *gain;
     int status = tern_alloc(&gain, d, sizeof *gain, "a staging area", l->err);
     if (status != TERN_OK) return status;
-    tern_tensor_floats(gain, l->model->gguf, l->model->output_norm, 0, d);
+    status = read_gain(gain, l, l->model->output_norm, d);
     for (size_t i = 0; i < d; i++) gain[i] *= col[i];
-    status = upload_row(l, &l->part->head_gain, gain);
+    if (status == TERN_OK) status = upload_row(l, &l->part->head_gain, gain);
     free(gain);
     return status;
 }
@@ -271,8 +291,8 @@ static int load_gain(loader *l, const tern_span *to, const tern_gguf_tensor *t)
     float *gain;
     int status = tern_alloc(&gain, (size_t)to->cols, sizeof *gain, "a staging area", l->err);
     if (status != TERN_OK) return status;
-    tern_tensor_floats(gain, l->model->gguf, t, 0, (size_t)to->cols);
-    status = upload_row(l, to, gain);
+    status = read_gain(gain, l, t, (size_t)to->cols);
+    if (status == TERN_OK) status = upload_row(l, to, gain);
     free(gain);
     return status;
 }
