@@ -26,7 +26,7 @@ typedef struct cpu_op {
         struct {
             const float *parts;
             float *o;
-            int64_t ldo;
+            int64_t ld_parts, ldo;
             int h, hd, n_groups;
         } attn_merge;
         struct {

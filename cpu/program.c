@@ -171,6 +171,7 @@ static void bind_attn(cpu_op *to, const tern_op *op)
     } else {
         const tern_op_attn_merge *o = &op->u.attn_merge;
         to->u.attn_merge.parts = floats(&o->parts);
+        to->u.attn_merge.ld_parts = o->parts.ld;
         to->u.attn_merge.o = floats(&o->o);
         to->u.attn_merge.ldo = o->o.ld;
         to->u.attn_merge.h = o->h;
@@ -251,9 +252,10 @@ static int check_heads(const tern_op *op, tern_error *err)
     if (op->kind == TERN_OP_ATTN) {
         pool = &op->u.attn.pool;
         h = op->u.attn.h;
-    } else if (op->kind == TERN_OP_ATTN_MERGE) {
-        return TERN_OK; /* folds into its output and one state */
-    }
+    } else if (op->kind == TERN_OP_ATTN_PART) { /* once: it folds nothing */
+        pool = &op->u.attn_part.pool;
+        h = op->u.attn_part.h;
+    } /* ATTN_MERGE: one state of at most TERN_MAX_HD + 2 */
     if (!pool) return TERN_OK;
     const size_t states = (size_t)(h / pool->kv) * (size_t)(pool->hd + 2) * sizeof(float);
     if (2 * states <= TERN_THREAD_SCRATCH_BYTES) return TERN_OK;

@@ -110,16 +110,16 @@ static void run_attn_part(worker *w, cpu_op *op)
 static void run_attn_merge(worker *w, cpu_op *op)
 {
     const int h = op->u.attn_merge.h, hd = op->u.attn_merge.hd, state = hd + 2;
-    const int n_groups = op->u.attn_merge.n_groups;
+    const int64_t ld = op->u.attn_merge.ld_parts;
     float *folded = (float *)(void *)w->scratch;
     const tern_range units = share(w, w->n_tok * h, 1);
     for (int unit = units.begin; unit < units.end; unit++) {
         const int token = unit / h, head = unit % h;
         const int last = w->program->batch->pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
-        const float *part = op->u.attn_merge.parts + (int64_t)unit * n_groups * state;
+        const float *part = op->u.attn_merge.parts + (int64_t)unit * op->u.attn_merge.n_groups * ld;
         memcpy(folded, part, (size_t)state * sizeof(float));
         for (int group = 1; group <= last; group++)
-            w->kernels->attn_merge(folded, part + group * state, hd);
+            w->kernels->attn_merge(folded, part + group * ld, hd);
         float *o = op->u.attn_merge.o + token * op->u.attn_merge.ldo + (int64_t)head * hd;
         const float inverse = 1.0f / folded[1];
         for (int d = 0; d < hd; d++) o[d] = folded[2 + d] * inverse;
@@ -268,7 +268,8 @@ int tern_cpu_program_run(tern_program *base, tern_stream *stream, const tern_bat
     if (found == 0) return TERN_OK;
     const cpu_op *op = &program->ops[found >> 2];
     if ((found & 3) == FAULT_ID)
-        tern_stream_fail(stream, TERN_E_USAGE, "a token id lies outside the vocabulary");
+        tern_stream_fail(stream, TERN_E_USAGE, "%s met a token id outside the vocabulary of %d",
+                         tern_op_name(op->kind), op->n_vocab);
     else
         tern_stream_fail(stream, TERN_E_MODEL,
                          "%s of layer %d met values that are not finite: the model's weights are "

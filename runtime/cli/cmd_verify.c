@@ -74,7 +74,7 @@ static int check_canary(report *r, const cli_session *s, tern_error *err)
     double worst = 0.0, sum = 0.0;
     for (size_t i = 0; i + 1 < canary.n; i++) {
         const double difference = fabs(logprobs[i] - (double)canary.logprobs[i]);
-        worst = difference > worst ? difference : worst;
+        if (difference > worst || isnan(difference)) worst = difference; /* a NaN stays */
         sum += logprobs[i];
     }
     free(logprobs);

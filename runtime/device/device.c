@@ -7,6 +7,8 @@
 #include "base/memory.h"
 #include "device/backend.h"
 
+#define MAX_K (1 << 24) /* LINEAR: 127 * k stays below 2^31 */
+
 void tern_stream_fail(tern_stream *stream, int status, const char *format, ...)
 {
     if (stream->sticky.status != TERN_OK) return;
@@ -90,12 +92,33 @@ void *tern_buffer_host(tern_buffer *buffer)
     return buffer->device->backend->buffer_host(buffer);
 }
 
+/* Whether the parts of a weight add up to its rows. */
+static int parts_fit(const tern_weight_desc *desc)
+{
+    switch (desc->use) {
+    case TERN_USE_PLAIN: return 1;
+    case TERN_USE_QKV:
+        if (desc->h <= 0 || desc->kv <= 0 || desc->hd <= 0 || desc->hd > TERN_MAX_HD) return 0;
+        return ((int64_t)desc->h + 2 * (int64_t)desc->kv) * desc->hd == desc->n_out;
+    case TERN_USE_GATE_UP: return desc->n_out % 2 == 0;
+    case TERN_USE_TABLE:
+        return desc->head_type == TERN_HEAD_I16 || desc->head_type == TERN_HEAD_I8;
+    }
+    return 0;
+}
+
 int tern_weight_layout_of(tern_weight_layout *out, const tern_backend *backend,
                           const tern_weight_desc *desc, tern_error *err)
 {
     if (desc->k <= 0 || desc->n_out <= 0)
         return tern_fail(err, TERN_E_USAGE, "a weight of %d x %d has no elements", desc->n_out,
                          desc->k);
+    if (desc->k >= MAX_K)
+        return tern_fail(err, TERN_E_USAGE, "a weight of %d x %d: sums over k are exact below %d",
+                         desc->n_out, desc->k, MAX_K);
+    if (!parts_fit(desc))
+        return tern_fail(err, TERN_E_USAGE, "a weight of %d x %d: its parts or its kind do not fit "
+                         "its rows", desc->n_out, desc->k);
     return backend->weight_layout(out, desc, err);
 }
 
@@ -132,8 +155,8 @@ int tern_weight_import(tern_weight *weight, const tern_weight_rows *rows, tern_e
         rows->rows > desc->n_out - rows->row0 || !rows->scale ||
         (table ? !rows->high || (desc->head_type == TERN_HEAD_I16 && !rows->low) : !rows->codes))
         return tern_fail(err, TERN_E_USAGE,
-                         "rows %d .. %d cannot be imported into a weight of %d rows", rows->row0,
-                         rows->row0 + rows->rows, desc->n_out);
+                         "%d rows from row %d on cannot be imported into a weight of %d rows",
+                         rows->rows, rows->row0, desc->n_out);
     if (!table) {
         const size_t bytes = tern_ternary_host_bytes(rows->rows, desc->k);
         for (size_t i = 0; i < bytes; i++)
@@ -191,6 +214,9 @@ void tern_event_destroy(tern_event *event)
 
 int tern_event_record(tern_event *event, tern_stream *stream, tern_error *err)
 {
+    if (event->device != stream->device)
+        return tern_fail(err, TERN_E_USAGE, "an event of %s cannot be recorded on a stream of %s",
+                         event->device->info.name, stream->device->info.name);
     return event->device->backend->event_record(event, stream, err);
 }
 
@@ -272,6 +298,9 @@ int tern_program_create(tern_program **out, tern_device *device, const tern_op *
 int tern_program_run(tern_program *program, tern_stream *stream, const tern_batch *batch,
                      tern_error *err)
 {
+    if (stream->device != program->device)
+        return tern_fail(err, TERN_E_USAGE, "a program of %s cannot run on a stream of %s",
+                         program->device->info.name, stream->device->info.name);
     const int status = tern_batch_check(program, batch, err);
     if (status != TERN_OK) return status;
     return program->device->backend->program_run(program, stream, batch, err);

@@ -1,6 +1,7 @@
 /* op_check.c - the operands of an operation and the indices of a batch, checked once for every
  * backend, so that no kernel ever meets a span outside its buffer or a page that does not exist. */
 #include <limits.h>
+#include <math.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
@@ -37,11 +38,11 @@ static int span(const checker *c, const char *name, const tern_span *s, int64_t 
                 tern_dtype type)
 {
     if (s->type != type) return refuse(c, name, "has another element type");
-    if (s->cols != cols || s->rows < rows || s->ld < s->cols || rows < 0 || cols < 0)
+    if (s->cols != cols || s->rows < rows || s->ld < s->cols || rows < 0 || cols <= 0)
         return refuse(c, name, "has another shape");
     const size_t element = tern_dtype_bytes(type);
     if (s->offset_bytes % element != 0) return refuse(c, name, "is misaligned");
-    if (rows == 0 || cols == 0) return 1;
+    if (rows == 0) return 1;
     size_t values;
     if (!tern_size_mul(&values, (size_t)(s->rows - 1), (size_t)s->ld) ||
         !tern_size_add(&values, values, (size_t)s->cols) ||
@@ -72,6 +73,11 @@ static int tokens(const checker *c, const char *name, const tern_span *s, int64_
     return span(c, name, s, c->limits->n_tok, cols, TERN_F32);
 }
 
+static int eps_is_positive(const checker *c, float eps)
+{
+    return (eps > 0.0f && isfinite(eps)) || refuse(c, "eps", "is no positive number");
+}
+
 static int weight(const checker *c, const char *name, const tern_weight *w, int table)
 {
     if (!w) return refuse(c, name, "is missing");
@@ -83,6 +89,8 @@ static int weight(const checker *c, const char *name, const tern_weight *w, int 
 
 static int pool(const checker *c, const tern_kv_pool *p, int h)
 {
+    if (p->type != TERN_KV_F16 && p->type != TERN_KV_I8)
+        return refuse(c, "pool", "has another element type");
     if (p->kv <= 0 || p->hd <= 0 || p->hd > TERN_MAX_HD || p->hd % 4 != 0 || h <= 0 ||
         h % p->kv != 0 || p->n_pages <= 0)
         return refuse(c, "pool", "has another shape");
@@ -103,6 +111,7 @@ static int check_embed(const checker *c, const tern_op_embed *o)
 static int check_norm_quant(const checker *c, const tern_op_norm_quant *o)
 {
     const int k = (int)o->x.cols;
+    if (o->gain.buffer && !eps_is_positive(c, o->eps)) return 0;
     return tokens(c, "x", &o->x, k) && optional_row(c, "gain", &o->gain, k) &&
            opaque(c, "q", &o->q, c->device->backend->quant_bytes(c->limits->n_tok, k));
 }
@@ -116,9 +125,9 @@ static int check_linear(const checker *c, const tern_op_linear *o)
 
 static int check_rope_kv(const checker *c, const tern_op_rope_kv *o)
 {
-    const int hd = o->pool.hd;
-    return pool(c, &o->pool, o->h) &&
-           tokens(c, "qkv", &o->qkv, (int64_t)(o->h + 2 * o->pool.kv) * hd) &&
+    const int64_t hd = o->pool.hd, heads = (int64_t)o->h + 2 * (int64_t)o->pool.kv;
+    if ((o->q_gain.buffer || o->k_gain.buffer) && !eps_is_positive(c, o->eps)) return 0;
+    return pool(c, &o->pool, o->h) && tokens(c, "qkv", &o->qkv, heads * hd) &&
            span(c, "rope", &o->rope, c->limits->n_ctx, hd, TERN_F32) &&
            optional_row(c, "q_gain", &o->q_gain, hd) && optional_row(c, "k_gain", &o->k_gain, hd);
 }
@@ -145,22 +154,42 @@ static int check_attn_part(const checker *c, const tern_op_attn_part *o)
 
 static int check_attn_merge(const checker *c, const tern_op_attn_merge *o)
 {
-    if (o->h <= 0 || o->o.cols % o->h != 0) return refuse(c, "o", "has another shape");
+    if (o->h <= 0 || o->o.cols % o->h != 0 || o->o.cols / o->h > TERN_MAX_HD)
+        return refuse(c, "o", "has another shape");
     return tokens(c, "o", &o->o, o->o.cols) &&
            check_parts(c, &o->parts, o->h, o->n_groups, (int)(o->o.cols / o->h));
 }
 
 static int check_act_mul(const checker *c, const tern_op_act_mul *o)
 {
+    if (o->act != TERN_ACT_RELU2 && o->act != TERN_ACT_SILU && o->act != TERN_ACT_GELU_TANH)
+        return refuse(c, "act", "is unknown");
     return tokens(c, "gate", &o->gate, o->gate.cols) && tokens(c, "up", &o->up, o->gate.cols) &&
            tokens(c, "y", &o->y, o->gate.cols);
+}
+
+static int check_norm(const checker *c, const tern_op_norm *o)
+{
+    return tokens(c, "x", &o->x, o->x.cols) && row(c, "gain", &o->gain, o->x.cols) &&
+           tokens(c, "y", &o->y, o->x.cols) && eps_is_positive(c, o->eps);
+}
+
+static int check_pool(const checker *c, const tern_op_pool *o)
+{
+    if (o->pooling != TERN_POOL_MEAN && o->pooling != TERN_POOL_LAST)
+        return refuse(c, "pooling", "is unknown");
+    return tokens(c, "x", &o->x, o->x.cols) &&
+           span(c, "y", &o->y, c->limits->n_seq, o->x.cols, TERN_F32);
 }
 
 static int check_head(const checker *c, const tern_op_head *o)
 {
     if (!weight(c, "table", o->table, 1)) return 0;
     const int d = o->table->desc.k, n_vocab = o->table->desc.n_out, rows = c->limits->n_rows;
-    if (!tokens(c, "x", &o->x, d) || !row(c, "gain", &o->gain, d)) return 0;
+    if (o->mode != TERN_HEAD_FULL && o->mode != TERN_HEAD_TOP && o->mode != TERN_HEAD_SCORE)
+        return refuse(c, "mode", "is unknown");
+    if (!tokens(c, "x", &o->x, d) || !row(c, "gain", &o->gain, d) || !eps_is_positive(c, o->eps))
+        return 0;
     if (o->mode == TERN_HEAD_FULL) {
         if (rows > TERN_HEAD_MAX_ROWS) return refuse(c, "logits", "would hold more than 64 rows");
         return span(c, "logits", &o->logits, rows, n_vocab, TERN_F32);
@@ -179,6 +208,8 @@ static int check_pick(const checker *c, const tern_op_pick *o)
     const int rows = c->limits->n_rows;
     if (o->n_vocab <= 0 || (!o->logits.buffer && o->n <= 0))
         return refuse(c, "logits", "is missing");
+    if (!o->logits.buffer && o->n > o->n_vocab) /* the scratch holds n_vocab candidates */
+        return refuse(c, "n", "is outside the vocabulary");
     if (!span(c, "ids", &o->ids, rows, 1, TERN_S32)) return 0;
     if (o->logits.buffer) return span(c, "logits", &o->logits, rows, o->n_vocab, TERN_F32);
     return opaque(c, "top", &o->top, (size_t)rows * (size_t)o->n * sizeof(tern_candidate));
@@ -203,19 +234,13 @@ static int check(const checker *c)
     case TERN_OP_ATTN_PART: return check_attn_part(c, &op->u.attn_part);
     case TERN_OP_ATTN_MERGE: return check_attn_merge(c, &op->u.attn_merge);
     case TERN_OP_ACT_MUL: return check_act_mul(c, &op->u.act_mul);
-    case TERN_OP_NORM: {
-        const tern_op_norm *o = &op->u.norm;
-        return tokens(c, "x", &o->x, o->x.cols) && row(c, "gain", &o->gain, o->x.cols) &&
-               tokens(c, "y", &o->y, o->x.cols);
-    }
+    case TERN_OP_NORM: return check_norm(c, &op->u.norm);
     case TERN_OP_ADD: {
         const tern_op_add *o = &op->u.add;
         return tokens(c, "a", &o->a, o->y.cols) && tokens(c, "b", &o->b, o->y.cols) &&
                tokens(c, "y", &o->y, o->y.cols);
     }
-    case TERN_OP_POOL:
-        return tokens(c, "x", &op->u.pool.x, op->u.pool.x.cols) &&
-               span(c, "y", &op->u.pool.y, c->limits->n_seq, op->u.pool.x.cols, TERN_F32);
+    case TERN_OP_POOL: return check_pool(c, &op->u.pool);
     case TERN_OP_HEAD: return check_head(c, &op->u.head);
     case TERN_OP_PICK: return check_pick(c, &op->u.pick);
     case TERN_OP_COPY_2D:
@@ -300,6 +325,19 @@ static int check_tokens(const tern_program *program, const tern_batch *batch, te
     return TERN_OK;
 }
 
+/* Every array that the program will read is there. */
+static int check_arrays(const tern_program *program, const tern_batch *batch, tern_error *err)
+{
+    const char *lacks = NULL;
+    if (batch->n_tok > 0 && program->n_pages != INT_MAX && !batch->pages) lacks = "table of pages";
+    if (batch->n_tok > 0 && (!batch->pos || !batch->seq)) lacks = "positions or sequences";
+    if (batch->n_rows > 0 && program->needs_target && !batch->targets) lacks = "targets";
+    if (batch->n_rows > 0 && program->needs_pick && !batch->picks) lacks = "sampling parameters";
+    if (batch->n_rows > 0 && !batch->rows) lacks = "rows";
+    if (!lacks) return TERN_OK;
+    return tern_fail(err, TERN_E_USAGE, "the batch has no %s", lacks);
+}
+
 int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_error *err)
 {
     const tern_batch_limits *limits = &program->limits;
@@ -310,7 +348,8 @@ int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_
             "a batch of %d tokens, %d sequences and %d rows exceeds the program's %d, %d, %d",
             batch->n_tok, batch->n_seq, batch->n_rows, limits->n_tok, limits->n_seq,
             limits->n_rows);
-    const int status = check_tokens(program, batch, err);
+    int status = check_arrays(program, batch, err);
+    if (status == TERN_OK) status = check_tokens(program, batch, err);
     if (status != TERN_OK) return status;
     for (int r = 0; r < batch->n_rows; r++) {
         if (batch->rows[r] < 0 || batch->rows[r] >= batch->n_tok)
@@ -321,7 +360,5 @@ int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_
             return tern_fail(err, TERN_E_USAGE, "row %d of the batch scores token id %d of %d", r,
                              batch->targets[r], program->n_vocab);
     }
-    if (program->needs_pick && batch->n_rows > 0 && !batch->picks)
-        return tern_fail(err, TERN_E_USAGE, "the batch has no sampling parameters");
     return TERN_OK;
 }

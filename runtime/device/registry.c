@@ -20,14 +20,16 @@ int tern_device_list(tern_device_info *out, int cap)
 {
     int n = 0;
     for (size_t b = 0; b < sizeof backends / sizeof backends[0]; b++)
-        for (int i = 0; i < backends[b]->count(); i++) {
-            if (n < cap && backends[b]->info(&out[n], i, NULL) != TERN_OK) continue;
-            n++;
+        for (int i = 0; i < backends[b]->count(); i++, n++) {
+            if (n >= cap || backends[b]->info(&out[n], i, NULL) == TERN_OK) continue;
+            out[n] = (tern_device_info){0}; /* it is there; opening it says what is wrong */
+            snprintf(out[n].name, sizeof out[n].name, "%s:%d", backends[b]->kind, i);
         }
     return n;
 }
 
-/* Splits "kind:index"; index 0 when absent. NULL for a name no backend answers to. */
+/* Splits "kind:index"; index 0 when absent. NULL for a name no backend answers to. A device has one
+ * name: no leading zeros. */
 static const tern_backend *find(int *index, const char *name)
 {
     const char *colon = strchr(name, ':');
@@ -37,6 +39,7 @@ static const tern_backend *find(int *index, const char *name)
         char *end;
         number = strtol(colon + 1, &end, 10);
         if (colon[1] < '0' || colon[1] > '9' || *end || number > 99) return NULL;
+        if (colon[1] == '0' && colon[2]) return NULL;
     }
     for (size_t b = 0; b < sizeof backends / sizeof backends[0]; b++)
         if (strlen(backends[b]->kind) == kind_bytes &&

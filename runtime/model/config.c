@@ -1,9 +1,11 @@
 /* config.c - the hyper-parameters of a GGUF file (FORMATS 8.1, 8.2), each with its range. */
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/text.h"
 #include "model/model_file.h"
 
 /* A file and the prefix of its keys. */
@@ -33,25 +35,34 @@ static int read_int(int *out, const reader *r, const char *suffix, int fallback,
     return TERN_OK;
 }
 
-static int read_float(float *out, const reader *r, const char *suffix, float fallback)
+/* A number of at least `min`, which is above 0. */
+static int read_float(float *out, const reader *r, const char *suffix, float fallback, float min)
 {
     char key[96];
     key_of(key, r, suffix);
     const int status = tern_gguf_f32(out, r->gguf, key, fallback, r->err);
     if (status != TERN_OK) return status;
-    if (!(*out > 0.0f) || !isfinite(*out))
-        return tern_fail(r->err, TERN_E_MODEL, "'%s': %s is %g, which is no positive number",
-                         r->gguf->name, key, (double)*out);
+    if (!(*out >= min) || !isfinite(*out))
+        return tern_fail(r->err, TERN_E_MODEL, "'%s': %s is %g, which is not at least %g",
+                         r->gguf->name, key, (double)*out, (double)min);
     return TERN_OK;
 }
 
+/* A text of the file, fit to be shown: whole UTF-8 characters as many as have room, '?' for control
+ * characters and for what is no character. */
 static void copy_text(char *out, size_t cap, tern_text text)
 {
-    const size_t n = text.bytes < cap - 1 ? text.bytes : cap - 1;
-    if (n) memcpy(out, text.data, n);
+    size_t n = 0, length;
+    for (size_t at = 0; at < text.bytes; at += length) {
+        const char *from = text.data + at;
+        const tern_utf8_kind kind = tern_utf8_look(from, text.bytes - at, &length);
+        const int shown = kind == TERN_UTF8_WHOLE && (unsigned char)*from >= 0x20 && *from != 0x7f;
+        const size_t here = shown ? length : 1;
+        if (here > cap - 1 - n) break;
+        memcpy(out + n, shown ? from : "?", here);
+        n += here;
+    }
     out[n] = 0;
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)out[i] < 0x20 || out[i] == 0x7f) out[i] = '?';
 }
 
 static int read_arch(tern_model_config *c, const tern_gguf *gguf, tern_error *err)
@@ -120,7 +131,7 @@ static int read_shapes(tern_model_config *c, const reader *r, int n_tokens)
         return tern_fail(r->err, TERN_E_MODEL,
                          "'%s': head sizes of keys %d, values %d and rotation %d differ",
                          r->gguf->name, c->hd, value_length, rope_dims);
-    if (c->h % c->kv != 0 || c->hd % 4 != 0)
+    if (c->h % c->kv != 0 || c->hd % 4 != 0 || c->hd > TERN_MAX_HD)
         return tern_fail(r->err, TERN_E_MODEL,
                          "'%s': %d query heads on %d KV heads of size %d cannot be computed",
                          r->gguf->name, c->h, c->kv, c->hd);
@@ -139,8 +150,9 @@ int tern_config_read(tern_model_config *out, const tern_gguf *gguf, const tern_t
     const reader r = {gguf, c.arch, err};
     status = read_shapes(&c, &r, tern_tokenizer_n_vocab(tokenizer));
     if (status == TERN_OK)
-        status = read_float(&c.eps, &r, "attention.layer_norm_rms_epsilon", 1e-5f);
-    if (status == TERN_OK) status = read_float(&c.rope_base, &r, "rope.freq_base", 10000.0f);
+        status = read_float(&c.eps, &r, "attention.layer_norm_rms_epsilon", 1e-5f, FLT_TRUE_MIN);
+    if (status == TERN_OK) /* below 1, angles would leave the range of exact reduction */
+        status = read_float(&c.rope_base, &r, "rope.freq_base", 10000.0f, 1.0f);
     if (status == TERN_OK) status = read_act(&c, &r);
     if (status == TERN_OK) *out = c;
     return status;

@@ -133,6 +133,7 @@ static int read_canary(tern_model *model, tern_error *err)
         copy[i] = (int32_t)tern_gguf_u32_at(ids, i);
         if (copy[i] < 0 || copy[i] >= model->config.n_vocab) return bad_canary(gguf, err);
         if (i + 1 < n) values[i] = tern_f32_from_bits(tern_gguf_u32_at(logprobs, i));
+        if (!isfinite(values[i])) return bad_canary(gguf, err);
     }
     model->canary.tolerance = tolerance;
     model->canary.n = n;

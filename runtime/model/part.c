@@ -309,12 +309,14 @@ int tern_part_allocate(tern_part *part, tern_device *device, tern_error *err)
     part->device = device;
     const uint64_t budget = device->budget_bytes ? device->budget_bytes : device->info.free_bytes;
     if (budget && part->memory.total > budget)
-        return tern_fail(err, TERN_E_FIT,
-                         "%s: the model takes %.1f MiB, of which %.1f MiB are KV, but %.1f MiB are "
-                         "there: ask for a smaller context (-c)",
-                         device->info.name, (double)part->memory.total / 1048576.0,
-                         (double)part->memory.bytes[TERN_MEMORY_KV] / 1048576.0,
-                         (double)budget / 1048576.0);
+        return tern_fail(
+            err, TERN_E_FIT,
+            "%s: the model takes %.1f MiB (%llu bytes), of which %.1f MiB are KV, but %.1f "
+            "MiB (%llu bytes) are there: ask for a smaller context (-c)",
+            device->info.name, (double)part->memory.total / 1048576.0,
+            (unsigned long long)part->memory.total,
+            (double)part->memory.bytes[TERN_MEMORY_KV] / 1048576.0, (double)budget / 1048576.0,
+            (unsigned long long)budget);
     int status = TERN_OK;
     for (int i = 0; i < TERN_MEMORY_SCRATCH && status == TERN_OK; i++)
         if (part->memory.bytes[i])

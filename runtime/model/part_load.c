@@ -26,14 +26,15 @@ typedef struct loader {
     tern_error *err;
 } loader;
 
+/* The device contract takes tables and gains as finite; here is where that is checked. */
 static int check_finite(const loader *l, const float *values, size_t n, const tern_gguf_tensor *t)
 {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(values[i]))
             return tern_fail(l->err, TERN_E_MODEL,
-                             "'%s': tensor %.*s holds a value that is not finite: the file is "
-                             "damaged",
-                             l->model->gguf->name, (int)t->name.bytes, t->name.data);
+                             "'%s': tensor %.*s holds the value %g: the file is damaged",
+                             l->model->gguf->name, (int)t->name.bytes, t->name.data,
+                             (double)values[i]);
     return TERN_OK;
 }
 
@@ -97,11 +98,10 @@ static int alloc_staging(staging *s, int k, tern_error *err)
     return status;
 }
 
-static int bad_code(const loader *l, const tern_gguf_tensor *t, size_t row)
+static int bad_codes(const loader *l, const tern_gguf_tensor *t, size_t row)
 {
-    return tern_fail(l->err, TERN_E_MODEL,
-                     "'%s': row %zu of tensor %.*s holds the code 3, which no encoder writes: the "
-                     "file is damaged or of another layout",
+    return tern_fail(l->err, TERN_E_MODEL, "'%s': row %zu of tensor %.*s has the code 3, which no "
+                     "encoder writes: the file is damaged or of another layout",
                      l->model->gguf->name, row, (int)t->name.bytes, t->name.data);
 }
 
@@ -120,7 +120,7 @@ static int stage_rows(loader *l, staging *s, const stacked *m, const float scale
             while (row >= m->tensor[part]->ne[1]) row -= (size_t)m->tensor[part++]->ne[1];
             const uint8_t *data = l->model->gguf->file.data + m->tensor[part]->offset;
             if (!tern_i2s_decode(s->codes + (size_t)i * k, data, row * k, k))
-                return bad_code(l, m->tensor[part], row);
+                return bad_codes(l, m->tensor[part], row);
             s->scale[done + i] = scales[part];
         }
         tern_host_pack(s->tiles + (size_t)(done / TERN_TILE_ROWS) * group_bytes, s->codes, k, here,
@@ -249,6 +249,13 @@ static int upload_row(loader *l, const tern_span *to, const float *from)
     return status == TERN_OK ? tern_stream_sync(l->stream, l->err) : status;
 }
 
+/* The values of a norm's gain. */
+static int read_gain(float *gain, const loader *l, const tern_gguf_tensor *t, size_t n)
+{
+    tern_tensor_floats(gain, l->model->gguf, t, 0, n);
+    return check_finite(l, gain, n, t);
+}
+
 /* The head's gain: output norm times the column factors of the table it reads. */
 static int upload_head_gain(loader *l, const float *col)
 {
@@ -256,9 +263,9 @@ static int upload_head_gain(loader *l, const float *col)
     float *gain;
     int status = tern_alloc(&gain, d, sizeof *gain, "a staging area", l->err);
     if (status != TERN_OK) return status;
-    tern_tensor_floats(gain, l->model->gguf, l->model->output_norm, 0, d);
+    status = read_gain(gain, l, l->model->output_norm, d);
     for (size_t i = 0; i < d; i++) gain[i] *= col[i];
-    status = check_finite(l, gain, d, l->model->output_norm);
+    if (status == TERN_OK) status = check_finite(l, gain, d, l->model->output_norm);
     if (status == TERN_OK) status = upload_row(l, &l->part->head_gain, gain);
     free(gain);
     return status;
@@ -293,8 +300,7 @@ static int load_gain(loader *l, const tern_span *to, const tern_gguf_tensor *t)
     float *gain;
     int status = tern_alloc(&gain, (size_t)to->cols, sizeof *gain, "a staging area", l->err);
     if (status != TERN_OK) return status;
-    tern_tensor_floats(gain, l->model->gguf, t, 0, (size_t)to->cols);
-    status = check_finite(l, gain, (size_t)to->cols, t);
+    status = read_gain(gain, l, t, (size_t)to->cols);
     if (status == TERN_OK) status = upload_row(l, to, gain);
     free(gain);
     return status;

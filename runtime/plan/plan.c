@@ -13,7 +13,6 @@ static int fill_workload(tern_workload *w, const tern_model_config *config, tern
     if (w->n_ctx == 0) w->n_ctx = config->n_ctx;
     if (w->n_seq == 0) w->n_seq = 1;
     if (w->n_tok == 0) w->n_tok = w->n_ctx < 256 ? w->n_ctx : 256;
-    if (w->n_tok < w->n_seq) w->n_tok = w->n_seq;
     if (w->n_ctx < 1 || w->n_ctx > config->n_ctx)
         return tern_fail(err, TERN_E_USAGE, "a context of %d tokens: this model takes 1 to %d",
                          w->n_ctx, config->n_ctx);
@@ -22,6 +21,13 @@ static int fill_workload(tern_workload *w, const tern_model_config *config, tern
                          TERN_HEAD_MAX_ROWS);
     if (w->n_tok < 1 || w->n_tok > 65536)
         return tern_fail(err, TERN_E_USAGE, "%d tokens in a step: use 1 to 65536", w->n_tok);
+    if (w->kv_type != TERN_KV_F16 && w->kv_type != TERN_KV_I8)
+        return tern_fail(err, TERN_E_USAGE, "KV type %d is none of f16 (0) and i8 (1)",
+                         (int)w->kv_type);
+    if (w->head_type != TERN_HEAD_I16 && w->head_type != TERN_HEAD_I8)
+        return tern_fail(err, TERN_E_USAGE, "head type %d is none of i16 (0) and i8 (1)",
+                         (int)w->head_type);
+    if (w->n_tok < w->n_seq) w->n_tok = w->n_seq;
     return TERN_OK;
 }
 
