@@ -59,5 +59,9 @@ void kc_bench(const kc_run *run, const char *shape, const kc_work *work);
 
 void kc_check_linear(kc_run *run);
 void kc_bench_linear(kc_run *run);
+void kc_check_attn_group_f16(kc_run *run);
+void kc_bench_attn_group_f16(kc_run *run);
+void kc_check_attn_merge(kc_run *run);
+void kc_bench_attn_merge(kc_run *run);
 
 #endif

@@ -4,4 +4,6 @@
 void tern_cpu_kernels_avx2(tern_cpu_kernels *table)
 {
     table->linear = tern_linear_avx2;
+    table->attn_group_f16 = tern_attn_group_f16_avx2;
+    table->attn_merge = tern_attn_merge_avx2;
 }

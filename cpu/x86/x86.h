@@ -9,5 +9,8 @@ void tern_cpu_kernels_avx512vnni(tern_cpu_kernels *table);
 
 void tern_linear_avx2(const tern_linear_args *a, tern_range tokens, tern_range outputs);
 void tern_linear_avx512vnni(const tern_linear_args *a, tern_range tokens, tern_range outputs);
+void tern_attn_group_f16_avx2(float *states, const tern_attn_args *a, int token, int kv_head,
+                              int group);
+void tern_attn_merge_avx2(float *into, const float *from, int hd);
 
 #endif
