@@ -6,11 +6,26 @@
 
 #include "cpu/kernels.h"
 
+/* Features of a machine, as the operating system lets programs use them: the ymm and zmm registers
+ * count only where it saves them. */
+enum {
+    TERN_CPU_AVX2 = 1 << 0,
+    TERN_CPU_FMA = 1 << 1,
+    TERN_CPU_F16C = 1 << 2,
+    TERN_CPU_AVXVNNI = 1 << 3,
+    TERN_CPU_AVX512F = 1 << 4,
+    TERN_CPU_AVX512BW = 1 << 5,
+    TERN_CPU_AVX512DQ = 1 << 6,
+    TERN_CPU_AVX512VL = 1 << 7,
+    TERN_CPU_AVX512VNNI = 1 << 8,
+    TERN_CPU_AVX512VBMI = 1 << 9,
+};
+
 typedef struct tern_cpu_level {
     const char *name;
-    int parent;                                  /* index in the table; -1 for ref */
-    uint32_t needs;                              /* mask of machine features */
-    void (*fill)(tern_cpu_kernels *table);       /* overwrites the slots it has */
+    int parent;                            /* index in the table; -1 for ref */
+    uint32_t needs;                        /* TERN_CPU_*; what the parent needs among them */
+    void (*fill)(tern_cpu_kernels *table); /* overwrites the slots it has */
 } tern_cpu_level;
 
 /* The table, ref first, better levels later. */

@@ -25,6 +25,9 @@ enum {
     N_PAGES = 12,
     LAST_POS = 600, /* two groups of pages, the last page partly filled */
     N_TOP = 5,
+    MANY_TOK = 15, /* every block of tokens that a kernel may take: 8, 4, 2, 1 */
+    MANY_OUT = 117,
+    MANY_OUT_PAD = 128,
 };
 
 typedef struct workload {
@@ -39,6 +42,10 @@ typedef struct workload {
     tern_candidate top[N_TOP];
     tern_score score;
     uint64_t pick_scratch[N_OUT * TERN_PICK_SCRATCH_PER_TOKEN / sizeof(uint64_t)];
+    int8_t many_q[MANY_TOK * K_PAD];
+    uint8_t many_codes[MANY_OUT_PAD * K_PAD / 4];
+    float many_w_scale[MANY_OUT], many_q_scale[MANY_TOK], many_y[MANY_TOK * MANY_OUT];
+    int32_t many_q_sum[MANY_TOK];
     uint8_t pages[N_PAGES * N_KV * HD * TERN_PAGE_TOK * 4];
 } workload;
 
@@ -69,6 +76,15 @@ static void fill_bytes(int8_t *out, size_t n, uint32_t stream)
     }
 }
 
+/* Four codes 0 .. 2 a byte. */
+static void fill_codes(uint8_t *out, size_t n, uint32_t stream)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t r = tern_random_u64(1, stream, (uint32_t)i);
+        out[i] = (uint8_t)(r % 3 | (r >> 8) % 3 << 2 | (r >> 16) % 3 << 4 | (r >> 24) % 3 << 6);
+    }
+}
+
 static void fill(workload *w)
 {
     fill_floats(w->x, N_TOK * K, 1);
@@ -82,11 +98,7 @@ static void fill(workload *w)
     fill_floats(w->q_scale, N_TOK, 10);
     memset(w->q_sum, 0, sizeof w->q_sum);
     for (int i = 0; i < N_TOK * K_PAD; i++) w->q_sum[i / K_PAD] += w->q[i];
-    for (size_t i = 0; i < sizeof w->codes; i++) { /* four codes 0 .. 2 a byte */
-        const uint64_t r = tern_random_u64(1, 8, (uint32_t)i);
-        w->codes[i] =
-            (uint8_t)(r % 3 | (r >> 8) % 3 << 2 | (r >> 16) % 3 << 4 | (r >> 24) % 3 << 6);
-    }
+    fill_codes(w->codes, sizeof w->codes, 8);
     for (int i = 0; i < K; i++) w->col[i] = i % 3 ? 0.5f : 4.0f;
     for (int i = 0; i < N_PAGES; i++) w->table[i] = N_PAGES - 1 - i;
     for (int t = 0; t < N_TOK; t++) {
@@ -131,6 +143,23 @@ static uint64_t test_linear(const tern_cpu_kernels *k, workload *w)
     a.accumulate = 1;
     k->linear(&a, (tern_range){1, 2}, all_outputs); /* one row, as in decode */
     return HASH_OF(w->y);
+}
+
+static uint64_t test_linear_many(const tern_cpu_kernels *k, workload *w)
+{
+    fill_bytes(w->many_q, sizeof w->many_q, 11);
+    fill_codes(w->many_codes, sizeof w->many_codes, 12);
+    fill_floats(w->many_w_scale, MANY_OUT, 13);
+    fill_floats(w->many_q_scale, MANY_TOK, 14);
+    memset(w->many_q_sum, 0, sizeof w->many_q_sum);
+    for (int i = 0; i < MANY_TOK * K_PAD; i++) w->many_q_sum[i / K_PAD] += w->many_q[i];
+    const tern_linear_args a = {
+        .y = w->many_y, .ldy = MANY_OUT, .q = w->many_q, .q_scale = w->many_q_scale,
+        .q_sum = w->many_q_sum, .codes = w->many_codes, .w_scale = w->many_w_scale,
+        .k_pad = K_PAD, .n_out = MANY_OUT,
+    };
+    k->linear(&a, (tern_range){0, MANY_TOK}, (tern_range){0, MANY_OUT});
+    return HASH_OF(w->many_y);
 }
 
 static tern_kv_view view_of(workload *w, tern_kv_type type)
@@ -260,6 +289,7 @@ static const struct {
     {"embed", test_embed, 0xdfe928d08f0a683au},
     {"norm_quant", test_norm_quant, 0xa9c46d0f4f564a36u},
     {"linear", test_linear, 0x2ce4a59bb7f95620u},
+    {"linear (many tokens)", test_linear_many, 0xd1210fc4a88c833au},
     {"rope_kv and attention (f16)", test_attention_f16, 0xb1cc50af65e503e2u},
     {"rope_kv and attention (i8)", test_attention_i8, 0x3d41165a2e9ed37eu},
     {"act_mul", test_act_mul, 0x0c66816a0941c0ccu},
