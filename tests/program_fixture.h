@@ -1,5 +1,5 @@
-/* program_fixture.h - a small device world for tests of programs: one buffer with every operand, weights
- * with random values, and a list in which every kind of operation stands at least once. */
+/* program_fixture.h - a small device world for tests of programs: one buffer with every operand,
+ * weights with random values, and a list in which every kind of operation stands at least once. */
 #ifndef TERN_TESTS_PROGRAM_FIXTURE_H
 #define TERN_TESTS_PROGRAM_FIXTURE_H
 

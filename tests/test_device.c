@@ -1,5 +1,5 @@
-/* test_device.c - the calls of tern/device.h on two CPU devices: names, budgets, transfers, weights and
- * their rows. Whatever is refused leaves no bytes behind. */
+/* test_device.c - the calls of tern/device.h on two CPU devices: names, budgets, transfers, weights
+ * and their rows. Whatever is refused leaves no bytes behind. */
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* test_model.c - models that are damaged: cut off, lying about their shapes, or full of values that no
- * trainer writes. Each gives TERN_E_MODEL and a sentence that names the file, never a crash. */
+/* test_model.c - models that are damaged: cut off, lying about their shapes, or full of values that
+ * no trainer writes. Each gives TERN_E_MODEL and a sentence that names the file, never a crash. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

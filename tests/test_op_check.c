@@ -1,5 +1,5 @@
-/* test_op_check.c - what programs and batches refuse: every operand of every operation made wrong in every
- * way, one at a time, and every index of a batch. After a refusal nothing has run. */
+/* test_op_check.c - what programs and batches refuse: every operand of every operation made wrong
+ * in every way, one at a time, and every index of a batch. After a refusal nothing has run. */
 #include <limits.h>
 #include <math.h>
 #include <setjmp.h>

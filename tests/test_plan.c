@@ -1,5 +1,5 @@
-/* test_plan.c - what a plan promises: the bytes it names are the bytes an engine takes, on every device and
- * in every class, and a budget is judged by them before a weight is read. */
+/* test_plan.c - what a plan promises: the bytes it names are the bytes an engine takes, on every
+ * device and in every class, and a budget is judged by them before a weight is read. */
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>

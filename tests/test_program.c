@@ -1,5 +1,6 @@
 /* test_program.c - running programs through the public contract: the same bits for every number of
- * threads and on every CPU device, attention in one piece and in parts, copies, and errors that stick. */
+ * threads and on every CPU device, attention in one piece and in parts, copies, and errors that
+ * stick. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
