@@ -2,13 +2,14 @@
  *
  * Bytes of a plane widen to 16 bits and meet x in pairs: |x * plane| summed over a pair is at most
  * 2 * 16319 * 128 < 2^22, so a 32-bit lane takes 512 steps of 32 columns (512 * 4177664 < 2^31);
- * then both planes join in 64 bits. One row of x meets four rows of the table at a time; several
- * rows of x share the widened planes of two. */
+ * then both planes join in 64 bits. Four rows of x share the widened planes of two table rows. */
 #include <immintrin.h>
 
 #include "cpu/x86/x86.h"
 
-#define CHUNK 16384 /* columns that fit 32-bit lanes */
+#define CHUNK 16384      /* columns that fit 32-bit lanes */
+#define VOCAB_BLOCK 32   /* table rows that stay in L2 while rows of x pass by */
+#define AHEAD_BYTES 2048 /* a prefetch reaches beyond the planes at their end; it never faults */
 
 #define INLINE inline __attribute__((always_inline))
 
@@ -30,7 +31,36 @@ static INLINE int64_t combine(__m512i high, __m512i low)
         _mm512_add_epi64(_mm512_slli_epi64(widen(high), 8), widen(low)));
 }
 
-/* T and the logits of n_vocab table rows from v on for n_rows rows of x from `row` on. */
+/* The logits of one row of x: rows of the table one after the other, so that the planes are two
+ * sequential streams; two chains a plane hide the latency. k_pad is a multiple of 64. */
+static INLINE void one_row(const tern_head_args *a, int row, tern_range vocab, const int has_low)
+{
+    const size_t k_pad = (size_t)a->k_pad;
+    const int16_t *x = a->xq + (size_t)row * k_pad;
+    for (int v = vocab.begin; v < vocab.end; v++) {
+        const int8_t *high = a->high + (size_t)v * k_pad;
+        const int8_t *low = has_low ? a->low + (size_t)v * k_pad : NULL;
+        int64_t total = 0;
+        for (size_t begin = 0; begin < k_pad; begin += CHUNK) {
+            const size_t end = k_pad - begin < CHUNK ? k_pad : begin + CHUNK;
+            __m512i h0 = _mm512_setzero_si512(), h1 = h0, l0 = h0, l1 = h0;
+            for (size_t c = begin; c < end; c += 64) {
+                const __m512i x0 = _mm512_loadu_si512(x + c), x1 = _mm512_loadu_si512(x + c + 32);
+                h0 = _mm512_dpwssd_epi32(h0, load_s8(high + c), x0);
+                h1 = _mm512_dpwssd_epi32(h1, load_s8(high + c + 32), x1);
+                _mm_prefetch((const char *)high + c + AHEAD_BYTES, _MM_HINT_T0);
+                if (!has_low) continue;
+                l0 = _mm512_dpwssd_epi32(l0, load_s8(low + c), x0);
+                l1 = _mm512_dpwssd_epi32(l1, load_s8(low + c + 32), x1);
+                _mm_prefetch((const char *)low + c + AHEAD_BYTES, _MM_HINT_T0);
+            }
+            total += combine(h0, l0) + combine(h1, l1);
+        }
+        a->logits[row * a->ld_logits + v] = (float)total * (a->xs[row] * a->scale[v]);
+    }
+}
+
+/* The logits of n_vocab table rows from v on for n_rows rows of x from `row` on. */
 static INLINE void block(const tern_head_args *a, int row, int v, const int n_rows,
                          const int n_vocab)
 {
@@ -62,17 +92,28 @@ static INLINE void block(const tern_head_args *a, int row, int v, const int n_ro
                 (float)total[r * n_vocab + j] * (a->xs[row + r] * a->scale[v + j]);
 }
 
+/* Table rows that stay in L2 while the rows of x pass by. */
+static void some_rows(const tern_head_args *a, tern_range rows, tern_range vocab)
+{
+    int row = rows.begin;
+    for (; row + 4 <= rows.end; row += 4) {
+        int v = vocab.begin;
+        for (; v + 2 <= vocab.end; v += 2) block(a, row, v, 4, 2);
+        if (v < vocab.end) block(a, row, v, 4, 1);
+    }
+    for (; row < rows.end; row++) {
+        if (a->low)
+            one_row(a, row, vocab, 1);
+        else
+            one_row(a, row, vocab, 0);
+    }
+}
+
 void tern_head_logits_avx512vnni(const tern_head_args *a, tern_range rows, tern_range vocab)
 {
-    int v = vocab.begin;
-    for (; v + 4 <= vocab.end; v += 4) {
-        int row = rows.begin;
-        for (; row + 4 <= rows.end; row += 4) {
-            block(a, row, v, 4, 2);
-            block(a, row, v + 2, 4, 2);
-        }
-        for (; row < rows.end; row++) block(a, row, v, 1, 4);
+    const int step = rows.end - rows.begin == 1 ? vocab.end - vocab.begin : VOCAB_BLOCK;
+    for (int v = vocab.begin; v < vocab.end; v += step) {
+        const int end = vocab.end - v < step ? vocab.end : v + step;
+        some_rows(a, rows, (tern_range){v, end});
     }
-    for (; v < vocab.end; v++)
-        for (int row = rows.begin; row < rows.end; row++) block(a, row, v, 1, 1);
 }
