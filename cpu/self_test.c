@@ -28,6 +28,10 @@ enum {
     MANY_TOK = 15, /* every block of tokens that a kernel may take: 8, 4, 2, 1 */
     MANY_OUT = 117,
     MANY_OUT_PAD = 128,
+    MANY_ROWS = 9, /* of HEAD: twice four and one */
+    WIDE_HD = 100, /* components by 64, 32, 8 and 4 */
+    WIDE_HEADS = 3,
+    WIDE_POS = 130, /* the last of three pages holds three keys */
 };
 
 typedef struct workload {
@@ -46,6 +50,9 @@ typedef struct workload {
     uint8_t many_codes[MANY_OUT_PAD * K_PAD / 4];
     float many_w_scale[MANY_OUT], many_q_scale[MANY_TOK], many_y[MANY_TOK * MANY_OUT];
     int32_t many_q_sum[MANY_TOK];
+    float many_xs[MANY_ROWS], many_logits[MANY_ROWS * N_OUT];
+    int16_t many_xq[MANY_ROWS * K_PAD];
+    float wide_q[WIDE_HEADS * WIDE_HD], wide_states[WIDE_HEADS * (WIDE_HD + 2)];
     uint8_t pages[N_PAGES * N_KV * HD * TERN_PAGE_TOK * 4];
 } workload;
 
@@ -209,6 +216,25 @@ static uint64_t test_attention_i8(const tern_cpu_kernels *k, workload *w)
     return test_attention(k, w, TERN_KV_I8);
 }
 
+static uint64_t test_attention_wide(const tern_cpu_kernels *k, workload *w)
+{
+    static const int32_t pos = WIDE_POS, seq = 0, table[] = {2, 0, 1};
+    const size_t page_bytes = tern_kv_page_bytes(TERN_KV_F16, 1, WIDE_HD);
+    for (size_t i = 0; i < 3 * page_bytes; i += 2) { /* f16 in +-[2^-7, 2) */
+        const uint64_t random = tern_random_u64(1, 15, (uint32_t)i);
+        const uint16_t value = (uint16_t)((random & 0x9fff) + 0x2000);
+        memcpy(w->pages + i, &value, 2);
+    }
+    fill_floats(w->wide_q, WIDE_HEADS * WIDE_HD, 16);
+    const tern_attn_args a = {
+        .q = w->wide_q, .ldq = WIDE_HEADS * WIDE_HD, .h = WIDE_HEADS, .c = 0x1p-4f,
+        .view = {.pages = w->pages, .page_bytes = page_bytes, .kv = 1, .hd = WIDE_HD,
+                 .type = TERN_KV_F16, .pos = &pos, .seq = &seq, .table = table, .table_ld = 3},
+    };
+    k->attn_group_f16(w->wide_states, &a, 0, 0, 0);
+    return HASH_OF(w->wide_states);
+}
+
 static uint64_t test_act_mul(const tern_cpu_kernels *k, workload *w)
 {
     uint64_t h = HASH_SEED;
@@ -260,6 +286,20 @@ static uint64_t test_head(const tern_cpu_kernels *k, workload *w)
     return h;
 }
 
+static uint64_t test_head_many(const tern_cpu_kernels *k, workload *w)
+{
+    static const int32_t rows[MANY_ROWS] = {0, 1, 2, 2, 1, 0, 0, 2, 1};
+    const tern_range all = {0, MANY_ROWS};
+    const tern_head_args a = {
+        .x = w->x, .ldx = K, .rows = rows, .gain = w->gain, .xq = w->many_xq, .xs = w->many_xs,
+        .high = w->high, .low = w->low, .scale = w->w_scale, .logits = w->many_logits,
+        .ld_logits = N_OUT, .d = K, .k_pad = K_PAD, .n_vocab = N_OUT, .eps = 1e-5f,
+    };
+    k->head_quant(&a, all);
+    k->head_logits(&a, all, all_outputs);
+    return HASH_OF(w->many_logits);
+}
+
 static uint64_t test_choice(const tern_cpu_kernels *k, workload *w)
 {
     memcpy(w->logits, w->x, sizeof w->logits);
@@ -292,9 +332,11 @@ static const struct {
     {"linear (many tokens)", test_linear_many, 0xd1210fc4a88c833au},
     {"rope_kv and attention (f16)", test_attention_f16, 0xb1cc50af65e503e2u},
     {"rope_kv and attention (i8)", test_attention_i8, 0x3d41165a2e9ed37eu},
+    {"attention (f16, wide)", test_attention_wide, 0x3d64ae6cab8b1942u},
     {"act_mul", test_act_mul, 0x0c66816a0941c0ccu},
     {"norm, add and pool", test_rows, 0xb3875a1457b1dcebu},
     {"head", test_head, 0xfd116db7f4b6a004u},
+    {"head (many rows)", test_head_many, 0x3cd7688c3c83cfb5u},
     {"top, score and pick", test_choice, 0x22c83d318e1e48b8u},
 };
 

@@ -63,5 +63,15 @@ void kc_check_attn_group_f16(kc_run *run);
 void kc_bench_attn_group_f16(kc_run *run);
 void kc_check_attn_merge(kc_run *run);
 void kc_bench_attn_merge(kc_run *run);
+void kc_check_embed(kc_run *run);
+void kc_bench_embed(kc_run *run);
+void kc_check_norm_quant(kc_run *run);
+void kc_bench_norm_quant(kc_run *run);
+void kc_check_act_mul(kc_run *run);
+void kc_bench_act_mul(kc_run *run);
+void kc_check_head_quant(kc_run *run);
+void kc_bench_head_quant(kc_run *run);
+void kc_check_head_logits(kc_run *run);
+void kc_bench_head_logits(kc_run *run);
 
 #endif

@@ -61,4 +61,85 @@ static INLINE __m256 exp2_weight_8(__m256 x)
     return _mm256_andnot_ps(below, exp2_8(x));
 }
 
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+/* x[i .. i+8), +0 from n on. */
+static INLINE __m256 load_below(const float *x, int i, int n)
+{
+    if (i + 8 <= n) return _mm256_loadu_ps(x + i);
+    return i < n ? _mm256_maskload_ps(x + i, lanes_below(n - i)) : _mm256_setzero_ps();
+}
+
+static INLINE void store_below(float *y, __m256 v, int i, int n)
+{
+    if (i + 8 <= n)
+        _mm256_storeu_ps(y + i, v);
+    else if (i < n)
+        _mm256_maskstore_ps(y + i, lanes_below(n - i), v);
+}
+
+/* (x_i - mean) of eight columns, +0 from n on. */
+static INLINE __m256 centred(const float *x, float mean, int i, int n)
+{
+    const __m256 v = _mm256_sub_ps(load_below(x, i, n), _mm256_set1_ps(mean));
+    return i + 8 <= n ? v : _mm256_and_ps(v, _mm256_castsi256_ps(lanes_below(n - i)));
+}
+
+/* The sum of x_i, or of (x_i - mean)^2, over a row by N2. A register is eight neighbouring
+ * partials; four are carried at a time over the row in steps of 256. What a tail adds is +0, which
+ * changes no partial, as none is -0. */
+static INLINE float row_sum_8(const float *x, float mean, int n, const int squares)
+{
+    __m256 part[32];
+    for (int g = 0; g < 32; g += 4) {
+        __m256 sum[4];
+        for (int v = 0; v < 4; v++) sum[v] = _mm256_setzero_ps();
+        for (int i = 8 * g; i < n; i += TERN_ROW_PARTIALS)
+            for (int v = 0; v < 4; v++) {
+                const __m256 y = centred(x, mean, i + 8 * v, n);
+                sum[v] = _mm256_add_ps(sum[v], squares ? _mm256_mul_ps(y, y) : y);
+            }
+        for (int v = 0; v < 4; v++) part[g + v] = sum[v];
+    }
+    for (int h = 16; h >= 1; h /= 2)
+        for (int j = 0; j < h; j++) part[j] = _mm256_add_ps(part[j], part[j + h]);
+    return tree_of_8(part[0]);
+}
+
+/* (x_i - mean) * g_i of eight columns; no gain: x_i - mean. */
+static INLINE __m256 gained(const float *x, const float *gain, float mean, int i, int n)
+{
+    const __m256 y = centred(x, mean, i, n);
+    return gain ? _mm256_mul_ps(y, load_below(gain, i, n)) : y;
+}
+
+/* max |(x_i - mean) * g_i| over a row. */
+static INLINE float row_absmax_8(const float *x, const float *gain, float mean, int n)
+{
+    __m256 largest[4];
+    for (int v = 0; v < 4; v++) largest[v] = _mm256_setzero_ps();
+    for (int i = 0; i < n; i += 32)
+        for (int v = 0; v < 4; v++) {
+            const __m256 y = abs_8(gained(x, gain, mean, i + 8 * v, n));
+            largest[v] = _mm256_max_ps(largest[v], y);
+        }
+    return max_of_8(_mm256_max_ps(_mm256_max_ps(largest[0], largest[1]),
+                                  _mm256_max_ps(largest[2], largest[3])));
+}
+
+/* tern_round_clamp of eight values. */
+static INLINE __m256i round_clamp_8(__m256 v, float limit)
+{
+    v = _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    v = _mm256_min_ps(v, _mm256_set1_ps(limit));
+    return _mm256_cvtps_epi32(_mm256_max_ps(v, _mm256_set1_ps(-limit)));
+}
+
+static INLINE int32_t sum_of_8(__m256i x)
+{
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+
 #endif

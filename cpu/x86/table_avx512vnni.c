@@ -4,4 +4,5 @@
 void tern_cpu_kernels_avx512vnni(tern_cpu_kernels *table)
 {
     table->linear = tern_linear_avx512vnni;
+    table->head_logits = tern_head_logits_avx512vnni;
 }
