@@ -1,5 +1,5 @@
-/* backend_cpu.c - the CPU backend: memory, weights and streams. Work runs inside the calls, so streams
- * and events only carry the sticky error; programs are in program.c. */
+/* backend_cpu.c - the CPU backend: memory, weights and streams. Work runs inside the calls, so
+ * streams and events only carry the sticky error; programs are in program.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +43,8 @@ static int cpu_info(tern_device_info *out, int index, tern_error *err)
         out->memory_bytes = (uint64_t)si.totalram * si.mem_unit;
         out->free_bytes = (uint64_t)si.freeram * si.mem_unit;
     }
-    char available[32]; /* counts what the page cache would give back; absent outside Linux proper */
+    char
+        available[32]; /* counts what the page cache would give back; absent outside Linux proper */
     proc_value(available, sizeof available, "/proc/meminfo", "MemAvailable");
     if (available[0]) out->free_bytes = strtoull(available, NULL, 10) * 1024u;
     tern_cpu_kernels kernels;
@@ -157,7 +158,8 @@ static weight_parts parts_of(const tern_weight_desc *desc)
     }
     parts.col = parts.scale + tern_round_up(n_out * sizeof(float), 64);
     parts.bytes = parts.col;
-    if (desc->use == TERN_USE_TABLE) parts.bytes += tern_round_up((size_t)desc->k * sizeof(float), 64);
+    if (desc->use == TERN_USE_TABLE)
+        parts.bytes += tern_round_up((size_t)desc->k * sizeof(float), 64);
     return parts;
 }
 

@@ -21,8 +21,8 @@ typedef struct tern_cpu_buffer {
     uint8_t *data; /* 64-byte aligned */
 } tern_cpu_buffer;
 
-/* Ternary: codes in the public host layout, then a scale per row. Table: high plane, low plane (I16), a
- * scale per row, a power of two per column. Rows of planes are padded to k_pad. */
+/* Ternary: codes in the public host layout, then a scale per row. Table: high plane, low plane
+ * (I16), a scale per row, a power of two per column. Rows of planes are padded to k_pad. */
 typedef struct tern_cpu_weight {
     tern_weight base;
     uint8_t *codes;
@@ -31,7 +31,8 @@ typedef struct tern_cpu_weight {
     int k_pad;
 } tern_cpu_weight;
 
-/* Quantised activations of up to t rows: scales, row sums, then the rows, each part 64-byte aligned. */
+/* Quantised activations of up to t rows: scales, row sums, then the rows, each part 64-byte
+ * aligned. */
 typedef struct tern_quant_view {
     float *scale;
     int32_t *sum;

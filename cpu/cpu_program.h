@@ -1,5 +1,5 @@
-/* cpu_program.h - a program on the CPU: its operations with their operands as pointers. Made by program.c,
- * run by program_run.c. */
+/* cpu_program.h - a program on the CPU: its operations with their operands as pointers. Made by
+ * program.c, run by program_run.c. */
 #ifndef TERN_CPU_PROGRAM_H
 #define TERN_CPU_PROGRAM_H
 
@@ -67,7 +67,7 @@ typedef struct cpu_program {
     int n_ops;
     uint8_t *scratch;
     const tern_batch *batch; /* of the run under way */
-    atomic_uint fault;       /* (op index << 2) | FAULT_*, the first one; relaxed, read after the run */
+    atomic_uint fault; /* (op index << 2) | FAULT_*, the first one; relaxed, read after the run */
 } cpu_program;
 
 #endif

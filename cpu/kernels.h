@@ -1,9 +1,11 @@
-/* kernels.h - the table of CPU kernels: one slot per operation family, raw pointers, no threads inside.
+/* kernels.h - the table of CPU kernels: one slot per operation family, raw pointers, no threads
+ * inside.
  *
- * The executor (cpu/program.c) resolves spans to pointers, cuts the work into ranges and calls the slots
- * from every thread; a kernel writes only what its range names, so any cut gives the same bytes.
- * cpu/ref fills every slot with the meaning of the operation (include/tern/device.h) in plain loops; a
- * level (cpu/levels.h) overwrites the slots it has. Every kernel of a slot equals ref bit for bit.
+ * The executor (cpu/program.c) resolves spans to pointers, cuts the work into ranges and calls the
+ * slots from every thread; a kernel writes only what its range names, so any cut gives the same
+ * bytes. cpu/ref fills every slot with the meaning of the operation (include/tern/device.h) in
+ * plain loops; a level (cpu/levels.h) overwrites the slots it has. Every kernel of a slot equals
+ * ref bit for bit.
  *
  * Names: tern_<op>_<level>, e.g. tern_linear_ref, tern_linear_avx2. */
 #ifndef TERN_CPU_KERNELS_H
@@ -147,11 +149,13 @@ typedef struct tern_cpu_kernels {
 
     void (*rope_kv)(const tern_rope_kv_args *a, tern_range tokens);
 
-    /* States of one group of pages for the h/kv query heads of one KV head, folded left to right over
-     * the group's present blocks: states [h/kv, hd + 2] = m, l, o[hd] each. The group exists:
+    /* States of one group of pages for the h/kv query heads of one KV head, folded left to right
+     * over the group's present blocks: states [h/kv, hd + 2] = m, l, o[hd] each. The group exists:
      * group * 512 <= pos. One slot per KV type. */
-    void (*attn_group_f16)(float *states, const tern_attn_args *a, int token, int kv_head, int group);
-    void (*attn_group_i8)(float *states, const tern_attn_args *a, int token, int kv_head, int group);
+    void (*attn_group_f16)(float *states, const tern_attn_args *a, int token, int kv_head,
+                           int group);
+    void (*attn_group_i8)(float *states, const tern_attn_args *a, int token, int kv_head,
+                          int group);
 
     /* into = merge(into, from), both m, l, o[hd]. */
     void (*attn_merge)(float *into, const float *from, int hd);

@@ -1,4 +1,5 @@
-/* program.c - builds programs on the CPU: spans resolved to pointers once, scratch sized by the limits. */
+/* program.c - builds programs on the CPU: spans resolved to pointers once, scratch sized by the
+ * limits. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -184,8 +185,13 @@ static void bind_rows(cpu_op *to, const tern_op *op)
 {
     if (op->kind == TERN_OP_NORM) {
         const tern_op_norm *o = &op->u.norm;
-        to->u.norm = (tern_norm_args){.y = floats(&o->y), .x = floats(&o->x), .gain = floats(&o->gain),
-                                      .ldy = o->y.ld, .ldx = o->x.ld, .n = (int)o->x.cols, .eps = o->eps};
+        to->u.norm = (tern_norm_args){.y = floats(&o->y),
+                                      .x = floats(&o->x),
+                                      .gain = floats(&o->gain),
+                                      .ldy = o->y.ld,
+                                      .ldx = o->x.ld,
+                                      .n = (int)o->x.cols,
+                                      .eps = o->eps};
     } else if (op->kind == TERN_OP_ADD) {
         const tern_op_add *o = &op->u.add;
         to->u.add = (tern_add_args){.y = floats(&o->y), .a = floats(&o->a), .b = floats(&o->b),
@@ -253,8 +259,9 @@ static int check_heads(const tern_op *op, tern_error *err)
     if (!pool) return TERN_OK;
     const size_t states = (size_t)(h / pool->kv) * (size_t)(pool->hd + 2) * sizeof(float);
     if (2 * states <= TERN_THREAD_SCRATCH_BYTES) return TERN_OK;
-    return tern_fail(err, TERN_E_USAGE, "layer %d: %d query heads of size %d per KV head are too many",
-                     op->layer, h / pool->kv, pool->hd);
+    return tern_fail(err, TERN_E_USAGE,
+                     "layer %d: %d query heads of size %d per KV head are too many", op->layer,
+                     h / pool->kv, pool->hd);
 }
 
 int tern_cpu_program_create(tern_program **out, tern_device *device, const tern_op *ops, int n_ops,

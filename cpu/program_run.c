@@ -1,6 +1,6 @@
-/* program_run.c - runs programs on the CPU: one wake-up of the threads per run, a barrier after every
- * operation. How an operation is cut among threads is decided here and nowhere else; kernels write
- * only their range, so the cut never changes a bit. */
+/* program_run.c - runs programs on the CPU: one wake-up of the threads per run, a barrier after
+ * every operation. How an operation is cut among threads is decided here and nowhere else; kernels
+ * write only their range, so the cut never changes a bit. */
 #include <string.h>
 
 #include "base/fail.h"
@@ -85,7 +85,8 @@ static void run_attn(worker *w, cpu_op *op)
 static void run_attn_part(worker *w, cpu_op *op)
 {
     const tern_attn_args *a = &op->u.attn.args;
-    const int kv = a->view.kv, heads = a->h / kv, state = a->view.hd + 2, n_groups = op->u.attn.n_groups;
+    const int kv = a->view.kv, heads = a->h / kv, state = a->view.hd + 2,
+              n_groups = op->u.attn.n_groups;
     const tern_range units = share(w, w->n_tok * kv, 1);
     float *states = (float *)(void *)w->scratch;
     for (int unit = units.begin; unit < units.end; unit++) {
@@ -97,7 +98,8 @@ static void run_attn_part(worker *w, cpu_op *op)
             else
                 w->kernels->attn_group_i8(states, a, token, kv_head, group);
             for (int i = 0; i < heads; i++) {
-                const int64_t row = ((int64_t)token * a->h + kv_head * heads + i) * n_groups + group;
+                const int64_t row =
+                    ((int64_t)token * a->h + kv_head * heads + i) * n_groups + group;
                 memcpy(op->u.attn.o + row * op->u.attn.ldo, states + i * state,
                        (size_t)state * sizeof(float));
             }
@@ -134,7 +136,8 @@ static void run_head_rows(worker *w, cpu_op *op)
         w->kernels->head_logits(a, (tern_range){r, r + 1}, vocab);
         tern_pool_barrier(w->pool);
         if (w->thread == 0) {
-            if (n > 0) w->kernels->head_top(op->u.head.top + (int64_t)r * n, a->logits, a->n_vocab, n);
+            if (n > 0)
+                w->kernels->head_top(op->u.head.top + (int64_t)r * n, a->logits, a->n_vocab, n);
             if (op->u.head.mode == TERN_HEAD_SCORE)
                 w->kernels->head_score(&op->u.head.score[r], a->logits, a->n_vocab,
                                        w->program->batch->targets[r]);
@@ -163,7 +166,8 @@ static void run_pick(worker *w, cpu_op *op)
     const int workers = slots < w->n_threads ? slots : w->n_threads;
     if (w->thread >= workers) return;
     tern_pick_args a = op->u.pick.args;
-    a.scratch = op->u.pick.scratch + (size_t)w->thread * (size_t)n_vocab * TERN_PICK_SCRATCH_PER_TOKEN;
+    a.scratch =
+        op->u.pick.scratch + (size_t)w->thread * (size_t)n_vocab * TERN_PICK_SCRATCH_PER_TOKEN;
     for (int r = w->thread; r < w->n_rows; r += workers) {
         a.logits = op->u.pick.logits ? op->u.pick.logits + r * op->u.pick.ld_logits : NULL;
         a.top = op->u.pick.top ? op->u.pick.top + (int64_t)r * a.n : NULL;

@@ -1,6 +1,7 @@
-/* self_test.c - known answers of every kernel slot, run when a CPU device opens (P2): a seeded workload, and
- * a hash of what the kernel wrote. The hashes are those of the reference, which gcc, clang, x86-64 and
- * arm64 agree on; a kernel that gives another one is refused. tests/kerncheck looks much closer. */
+/* self_test.c - known answers of every kernel slot, run when a CPU device opens (P2): a seeded
+ * workload, and a hash of what the kernel wrote. The hashes are those of the reference, which gcc,
+ * clang, x86-64 and arm64 agree on; a kernel that gives another one is refused. tests/kerncheck
+ * looks much closer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,9 @@ enum {
     N_PAGES = 12,
     LAST_POS = 600, /* two groups of pages, the last page partly filled */
     N_TOP = 5,
+    MANY_TOK = 15, /* every block of tokens that a kernel may take: 8, 4, 2, 1 */
+    MANY_OUT = 117,
+    MANY_OUT_PAD = 128,
 };
 
 typedef struct workload {
@@ -38,6 +42,10 @@ typedef struct workload {
     tern_candidate top[N_TOP];
     tern_score score;
     uint64_t pick_scratch[N_OUT * TERN_PICK_SCRATCH_PER_TOKEN / sizeof(uint64_t)];
+    int8_t many_q[MANY_TOK * K_PAD];
+    uint8_t many_codes[MANY_OUT_PAD * K_PAD / 4];
+    float many_w_scale[MANY_OUT], many_q_scale[MANY_TOK], many_y[MANY_TOK * MANY_OUT];
+    int32_t many_q_sum[MANY_TOK];
     uint8_t pages[N_PAGES * N_KV * HD * TERN_PAGE_TOK * 4];
 } workload;
 
@@ -68,6 +76,15 @@ static void fill_bytes(int8_t *out, size_t n, uint32_t stream)
     }
 }
 
+/* Four codes 0 .. 2 a byte. */
+static void fill_codes(uint8_t *out, size_t n, uint32_t stream)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t r = tern_random_u64(1, stream, (uint32_t)i);
+        out[i] = (uint8_t)(r % 3 | (r >> 8) % 3 << 2 | (r >> 16) % 3 << 4 | (r >> 24) % 3 << 6);
+    }
+}
+
 static void fill(workload *w)
 {
     fill_floats(w->x, N_TOK * K, 1);
@@ -81,10 +98,7 @@ static void fill(workload *w)
     fill_floats(w->q_scale, N_TOK, 10);
     memset(w->q_sum, 0, sizeof w->q_sum);
     for (int i = 0; i < N_TOK * K_PAD; i++) w->q_sum[i / K_PAD] += w->q[i];
-    for (size_t i = 0; i < sizeof w->codes; i++) { /* four codes 0 .. 2 a byte */
-        const uint64_t r = tern_random_u64(1, 8, (uint32_t)i);
-        w->codes[i] = (uint8_t)(r % 3 | (r >> 8) % 3 << 2 | (r >> 16) % 3 << 4 | (r >> 24) % 3 << 6);
-    }
+    fill_codes(w->codes, sizeof w->codes, 8);
     for (int i = 0; i < K; i++) w->col[i] = i % 3 ? 0.5f : 4.0f;
     for (int i = 0; i < N_PAGES; i++) w->table[i] = N_PAGES - 1 - i;
     for (int t = 0; t < N_TOK; t++) {
@@ -107,8 +121,15 @@ static uint64_t test_embed(const tern_cpu_kernels *k, workload *w)
 
 static uint64_t test_norm_quant(const tern_cpu_kernels *k, workload *w)
 {
-    const tern_norm_quant_args a = {.q = w->q, .scale = w->q_scale, .sum = w->q_sum, .x = w->x,
-                                    .ldx = K, .gain = w->gain, .k = K, .k_pad = K_PAD, .eps = 1e-5f};
+    const tern_norm_quant_args a = {.q = w->q,
+                                    .scale = w->q_scale,
+                                    .sum = w->q_sum,
+                                    .x = w->x,
+                                    .ldx = K,
+                                    .gain = w->gain,
+                                    .k = K,
+                                    .k_pad = K_PAD,
+                                    .eps = 1e-5f};
     k->norm_quant(&a, all_tokens);
     return hash(hash(HASH_OF(w->q), w->q_scale, sizeof w->q_scale), w->q_sum, sizeof w->q_sum);
 }
@@ -124,6 +145,23 @@ static uint64_t test_linear(const tern_cpu_kernels *k, workload *w)
     return HASH_OF(w->y);
 }
 
+static uint64_t test_linear_many(const tern_cpu_kernels *k, workload *w)
+{
+    fill_bytes(w->many_q, sizeof w->many_q, 11);
+    fill_codes(w->many_codes, sizeof w->many_codes, 12);
+    fill_floats(w->many_w_scale, MANY_OUT, 13);
+    fill_floats(w->many_q_scale, MANY_TOK, 14);
+    memset(w->many_q_sum, 0, sizeof w->many_q_sum);
+    for (int i = 0; i < MANY_TOK * K_PAD; i++) w->many_q_sum[i / K_PAD] += w->many_q[i];
+    const tern_linear_args a = {
+        .y = w->many_y, .ldy = MANY_OUT, .q = w->many_q, .q_scale = w->many_q_scale,
+        .q_sum = w->many_q_sum, .codes = w->many_codes, .w_scale = w->many_w_scale,
+        .k_pad = K_PAD, .n_out = MANY_OUT,
+    };
+    k->linear(&a, (tern_range){0, MANY_TOK}, (tern_range){0, MANY_OUT});
+    return HASH_OF(w->many_y);
+}
+
 static tern_kv_view view_of(workload *w, tern_kv_type type)
 {
     return (tern_kv_view){.pages = w->pages, .page_bytes = tern_kv_page_bytes(type, N_KV, HD),
@@ -135,8 +173,12 @@ static tern_kv_view view_of(workload *w, tern_kv_type type)
 static uint64_t test_attention(const tern_cpu_kernels *k, workload *w, tern_kv_type type)
 {
     memset(w->pages, 0, sizeof w->pages);
-    const tern_rope_kv_args store = {.qkv = w->qkv, .ld = (N_HEADS + 2 * N_KV) * HD, .rope = w->rope,
-                                     .view = view_of(w, type), .h = N_HEADS, .eps = 1e-5f};
+    const tern_rope_kv_args store = {.qkv = w->qkv,
+                                     .ld = (N_HEADS + 2 * N_KV) * HD,
+                                     .rope = w->rope,
+                                     .view = view_of(w, type),
+                                     .h = N_HEADS,
+                                     .eps = 1e-5f};
     for (int first = 0; first + N_TOK <= LAST_POS + 1; first += N_TOK) {
         fill_floats(w->qkv, sizeof w->qkv / sizeof(float), 100 + (uint32_t)first);
         for (int t = 0; t < N_TOK; t++) w->pos[t] = first + t;
@@ -196,10 +238,21 @@ static uint64_t test_head(const tern_cpu_kernels *k, workload *w)
 {
     uint64_t h = HASH_SEED;
     for (int planes = 2; planes >= 1; planes--) {
-        const tern_head_args a = {.x = w->x, .ldx = K, .rows = w->rows, .gain = w->gain, .xq = w->xq,
-                                  .xs = w->xs, .high = w->high, .low = planes == 2 ? w->low : NULL,
-                                  .scale = w->w_scale, .logits = w->logits, .ld_logits = N_OUT, .d = K,
-                                  .k_pad = K_PAD, .n_vocab = N_OUT, .eps = 1e-5f};
+        const tern_head_args a = {.x = w->x,
+                                  .ldx = K,
+                                  .rows = w->rows,
+                                  .gain = w->gain,
+                                  .xq = w->xq,
+                                  .xs = w->xs,
+                                  .high = w->high,
+                                  .low = planes == 2 ? w->low : NULL,
+                                  .scale = w->w_scale,
+                                  .logits = w->logits,
+                                  .ld_logits = N_OUT,
+                                  .d = K,
+                                  .k_pad = K_PAD,
+                                  .n_vocab = N_OUT,
+                                  .eps = 1e-5f};
         k->head_quant(&a, all_tokens);
         k->head_logits(&a, all_tokens, all_outputs);
         h = hash(h, w->logits, sizeof w->logits);
@@ -236,6 +289,7 @@ static const struct {
     {"embed", test_embed, 0xdfe928d08f0a683au},
     {"norm_quant", test_norm_quant, 0xa9c46d0f4f564a36u},
     {"linear", test_linear, 0x2ce4a59bb7f95620u},
+    {"linear (many tokens)", test_linear_many, 0xd1210fc4a88c833au},
     {"rope_kv and attention (f16)", test_attention_f16, 0xb1cc50af65e503e2u},
     {"rope_kv and attention (i8)", test_attention_i8, 0x3d41165a2e9ed37eu},
     {"act_mul", test_act_mul, 0x0c66816a0941c0ccu},
@@ -254,11 +308,12 @@ int tern_cpu_self_test(tern_device *device, tern_error *err)
         fill(w);
         const uint64_t got = known[i].run(&((tern_cpu_device *)device)->kernels, w);
         if (got != known[i].answer)
-            status = tern_fail(err, TERN_E_SELF_TEST,
-                               "%s: the kernels for %s of level %s give a wrong answer on this machine "
-                               "(%016llx instead of %016llx): set TERN_CPU to a lower level",
-                               device->info.name, known[i].name, device->info.level,
-                               (unsigned long long)got, (unsigned long long)known[i].answer);
+            status =
+                tern_fail(err, TERN_E_SELF_TEST,
+                          "%s: the kernels for %s of level %s give a wrong answer on this machine "
+                          "(%016llx instead of %016llx): set TERN_CPU to a lower level",
+                          device->info.name, known[i].name, device->info.level,
+                          (unsigned long long)got, (unsigned long long)known[i].answer);
     }
     free(w);
     return status;

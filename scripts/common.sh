@@ -19,7 +19,7 @@ die() {
 
 # Makes the unpacked packages usable in this process and its children; may be called again.
 use_local() {
-    [ -d "$deps/root/usr" ] || return 0
+    [ -d "$deps/root/usr" ] && [ ! -e "$deps/root/.incomplete" ] || return 0
     case ":$PATH:" in *":$deps/root/usr/bin:"*) return 0 ;; esac
     export PATH="$PATH:$deps/root/usr/bin"
     export LD_LIBRARY_PATH="$deps/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
@@ -40,10 +40,11 @@ with_compiler() {
 build_in() {
     local dir=$1 cc=$2 cxx=$3 target=$4 log=$1/configure.log
     mkdir -p "$dir"
+    [ -e "$dir/CMakeCache.txt" ] || set -- "$@" -G Ninja # a folder keeps the generator it has
     if command -v ccache >/dev/null; then
         export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
     fi
-    if ! with_compiler "$cc" "$cxx" cmake -S . -B "$dir" -G Ninja "${@:5}" >"$log" 2>&1; then
+    if ! with_compiler "$cc" "$cxx" cmake -S . -B "$dir" "${@:5}" >"$log" 2>&1; then
         cat "$log" >&2
         die "cmake could not configure $dir (its output is above)"
     fi

@@ -1,4 +1,5 @@
-/* model_copy.h - a model file in memory that tests damage on purpose, and a file that lives in memory, too. */
+/* model_copy.h - a model file in memory that tests damage on purpose, and a file that lives in
+ * memory, too. */
 #ifndef TERN_TESTS_MODEL_COPY_H
 #define TERN_TESTS_MODEL_COPY_H
 

@@ -1,5 +1,5 @@
-/* program_fixture.h - a small device world for tests of programs: one buffer with every operand, weights
- * with random values, and a list in which every kind of operation stands at least once. */
+/* program_fixture.h - a small device world for tests of programs: one buffer with every operand,
+ * weights with random values, and a list in which every kind of operation stands at least once. */
 #ifndef TERN_TESTS_PROGRAM_FIXTURE_H
 #define TERN_TESTS_PROGRAM_FIXTURE_H
 
@@ -141,7 +141,8 @@ static inline void fx_operands(fixture *f, tern_kv_type kv_type)
     f->picked = fx_span(f, FX_ROWS, 1, 0, TERN_S32);
     f->picked_top = fx_span(f, FX_ROWS, 1, 0, TERN_S32);
     const size_t page = tern_kv_page_bytes(kv_type, FX_KV, FX_HD);
-    f->pool = (tern_kv_pool){f->memory, fx_take(f, FX_PAGES * page), FX_PAGES, FX_KV, FX_HD, kv_type};
+    f->pool =
+        (tern_kv_pool){f->memory, fx_take(f, FX_PAGES * page), FX_PAGES, FX_KV, FX_HD, kv_type};
     fx_floats(f, &f->gain, 0.5f, 1.0f, 3);
     fx_floats(f, &f->rope, 0.7f, 0.0f, 4);
 }
@@ -202,7 +203,8 @@ static inline void fx_other_ops(fixture *f)
     ops[FX_HEAD_SCORE].u.head.top = f->top_of_score;
     ops[FX_HEAD_SCORE].u.head.score = f->score;
     ops[FX_PICK].kind = ops[FX_PICK_TOP].kind = TERN_OP_PICK;
-    ops[FX_PICK].u.pick = (tern_op_pick){.logits = f->logits, .ids = f->picked, .n_vocab = FX_VOCAB};
+    ops[FX_PICK].u.pick =
+        (tern_op_pick){.logits = f->logits, .ids = f->picked, .n_vocab = FX_VOCAB};
     ops[FX_PICK_TOP].u.pick = (tern_op_pick){.top = f->top, .ids = f->picked_top, .n = FX_TOP,
                                              .n_vocab = FX_VOCAB};
 }
@@ -240,8 +242,11 @@ static inline fixture *fx_open(const char *name, int n_threads, tern_kv_type kv_
     fx_ok(tern_device_open(&f->device, name, &options, NULL));
     fx_ok(tern_stream_create(&f->stream, f->device, NULL));
     fx_ok(tern_buffer_create(&f->memory, f->device, FX_BYTES, NULL));
-    f->qkv_weight = fx_ternary(f, (tern_weight_desc){.use = TERN_USE_QKV, .k = FX_D, .n_out = FX_QKV,
-                                                     .h = FX_H, .kv = FX_KV, .hd = FX_HD}, 1);
+    f->qkv_weight = fx_ternary(
+        f,
+        (tern_weight_desc){
+            .use = TERN_USE_QKV, .k = FX_D, .n_out = FX_QKV, .h = FX_H, .kv = FX_KV, .hd = FX_HD},
+        1);
     f->out_weight = fx_ternary(f, (tern_weight_desc){.k = FX_O, .n_out = FX_D}, 2);
     f->table = fx_table(f, 5);
     fx_operands(f, kv_type);

@@ -143,6 +143,7 @@ style_cases() {
     bad 'helper is exported' $f <<<"$c"$'\nconst char *helper(int a)\n{\n}'
     bad 'helper is exported' $f \
         <<<"$c"$'\n__attribute__((cold)) int helper(\n    int a)\n{\n}'
+    bad 'begin with cli_' runtime/cli/bad.c <<<"$c"$'\nint tern_x(void)\n{\n}'
     bad 'library code calls exit' $f <<<"$c"$'\nstatic void f(void)\n{\n    exit(1);\n}'
     bad 'library code calls printf' $f <<<"$c"$'\nstatic void f(void)\n{\n    printf("");\n}'
     bad 'reads more than 5 variables' $f < <(echo "$c" &&

@@ -1,5 +1,5 @@
-/* test_device.c - the calls of tern/device.h on two CPU devices: names, budgets, transfers, weights and
- * their rows. Whatever is refused leaves no bytes behind. */
+/* test_device.c - the calls of tern/device.h on two CPU devices: names, budgets, transfers, weights
+ * and their rows. Whatever is refused leaves no bytes behind. */
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,9 +55,22 @@ static int close_world(void **state)
 static void test_names(void **state)
 {
     (void)state;
-    static const char *const unknown[] = {"",      "cpu:",   "cpu:x",  "cpu:100", "cpu:-1", "cpu:+1",
-                                          "cpu: 1", "cpu:1x", "cpu:00", "cpu:01",  "gpu",    "cuda:0",
-                                          "CPU",   "cpux",   ":0",     "cpu:0,cpu:1",
+    static const char *const unknown[] = {"",
+                                          "cpu:",
+                                          "cpu:x",
+                                          "cpu:100",
+                                          "cpu:-1",
+                                          "cpu:+1",
+                                          "cpu: 1",
+                                          "cpu:1x",
+                                          "cpu:00",
+                                          "cpu:01",
+                                          "gpu",
+                                          "cuda:0",
+                                          "CPU",
+                                          "cpux",
+                                          ":0",
+                                          "cpu:0,cpu:1",
                                           "cpu:99999999999999999999"};
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
         tern_device *device = NULL;
@@ -69,7 +82,8 @@ static void test_names(void **state)
         if (!strstr(err.text, unknown[i]) || !strstr(err.text, "cpu:N")) fail_msg("%s", err.text);
         assert_null(tern_backend_find(unknown[i], NULL));
     }
-    static const char *const known[][2] = {{"cpu", "cpu:0"}, {"cpu:0", "cpu:0"}, {"cpu:99", "cpu:99"}};
+    static const char *const known[][2] = {
+        {"cpu", "cpu:0"}, {"cpu:0", "cpu:0"}, {"cpu:99", "cpu:99"}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         tern_device *device = open_device(known[i][0], 0);
         assert_string_equal(tern_device_describe(device)->name, known[i][1]);
@@ -114,7 +128,8 @@ static void test_level_by_environment(void **state)
     assert_non_null(strstr(err.text, "bogus"));
     assert_non_null(strstr(err.text, "ref"));
     tern_device_info info = {0};
-    assert_int_equal(tern_device_list(&info, 1), 1); /* the device is there; opening says what is wrong */
+    assert_int_equal(tern_device_list(&info, 1),
+                     1); /* the device is there; opening says what is wrong */
     assert_string_equal(info.name, "cpu:0");
     setenv("TERN_CPU", "ref", 1);
     assert_int_equal(tern_device_open(&device, "cpu", NULL, NULL), TERN_OK);
@@ -188,7 +203,8 @@ static void test_budget_of_programs(void **state)
     enum { D = 64, VOCAB = 1000 };
     const tern_weight_desc desc = {.use = TERN_USE_TABLE, .k = D, .n_out = VOCAB};
     tern_weight_layout layout;
-    assert_int_equal(tern_weight_layout_of(&layout, tern_backend_find("cpu", NULL), &desc, NULL), 0);
+    assert_int_equal(tern_weight_layout_of(&layout, tern_backend_find("cpu", NULL), &desc, NULL),
+                     0);
     const tern_batch_limits limits = {1, 1, 1, 64};
     tern_op op = {.kind = TERN_OP_HEAD, .u.head = {.mode = TERN_HEAD_TOP, .n = 8, .eps = 1e-5f}};
     const size_t bytes = layout.bytes + 4096;
@@ -246,7 +262,8 @@ static void test_transfers(void **state)
     if (!strstr(err.text, "cpu:0") || !strstr(err.text, "cpu:1")) fail_msg("%s", err.text);
     assert_int_equal(tern_download(w->on_a, out, w->in_b, 0, 64, NULL), TERN_E_USAGE);
     assert_int_equal(tern_fill(w->on_a, w->in_b, 0, 1, 64, NULL), TERN_E_USAGE);
-    assert_int_equal(((uint8_t *)tern_buffer_host(w->in_b))[0], 0); /* zeroed when made, and since */
+    assert_int_equal(((uint8_t *)tern_buffer_host(w->in_b))[0],
+                     0); /* zeroed when made, and since */
 }
 
 static void test_buffers(void **state)
@@ -315,7 +332,8 @@ static void test_weight_places(void **state)
     world *w = *state;
     const tern_weight_desc desc = {.k = 64, .n_out = 48};
     tern_weight_layout layout;
-    assert_int_equal(tern_weight_layout_of(&layout, tern_backend_find("cpu", NULL), &desc, NULL), 0);
+    assert_int_equal(tern_weight_layout_of(&layout, tern_backend_find("cpu", NULL), &desc, NULL),
+                     0);
     const size_t wrong[] = {1, layout.alignment / 2, BYTES, BYTES - layout.bytes + layout.alignment,
                             SIZE_MAX - 63, SIZE_MAX};
     tern_weight *weight = NULL;

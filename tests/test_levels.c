@@ -9,7 +9,8 @@
 #include "cpu/levels.h"
 #include "cases.h"
 
-/* Every level but ref overwrites what its parent has, comes after it, and needs at least as much. */
+/* Every level but ref overwrites what its parent has, comes after it, and needs at least as
+ * much. */
 static void test_table(void **state)
 {
     (void)state;
@@ -58,7 +59,8 @@ static void test_empty_is_best(void **state)
         if (i >= 34 && i < 66) features = ~(1u << (i - 34));
         tern_cpu_kernels kernels = {0};
         int level = -1;
-        assert_int_equal(tern_cpu_level_select(&level, &kernels, i % 2 ? "" : NULL, features, NULL), 0);
+        assert_int_equal(tern_cpu_level_select(&level, &kernels, i % 2 ? "" : NULL, features, NULL),
+                         0);
         assert_int_equal(level, best_of(features));
         assert_full(&kernels);
     }
@@ -73,8 +75,9 @@ static void test_by_name(void **state)
     for (int i = 0; i < n; i++) {
         tern_cpu_kernels kernels = {0};
         int level = -1;
-        assert_int_equal(tern_cpu_level_select(&level, &kernels, levels[i].name, levels[i].needs, NULL),
-                         TERN_OK);
+        assert_int_equal(
+            tern_cpu_level_select(&level, &kernels, levels[i].name, levels[i].needs, NULL),
+            TERN_OK);
         assert_int_equal(level, i);
         assert_full(&kernels);
         if (levels[i].needs == 0) continue;
@@ -115,7 +118,8 @@ static void test_this_machine(void **state)
     (void)state;
     tern_cpu_kernels kernels = {0};
     int level = -1;
-    assert_int_equal(tern_cpu_level_select(&level, &kernels, NULL, tern_cpu_features(), NULL), TERN_OK);
+    assert_int_equal(tern_cpu_level_select(&level, &kernels, NULL, tern_cpu_features(), NULL),
+                     TERN_OK);
     assert_int_equal(level, best_of(tern_cpu_features()));
 }
 

@@ -1,5 +1,5 @@
-/* test_model.c - models that are damaged: cut off, lying about their shapes, or full of values that no
- * trainer writes. Each gives TERN_E_MODEL and a sentence that names the file, never a crash. */
+/* test_model.c - models that are damaged: cut off, lying about their shapes, or full of values that
+ * no trainer writes. Each gives TERN_E_MODEL and a sentence that names the file, never a crash. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -170,7 +170,8 @@ static void test_wrong_numbers(void **state)
 static void test_wrong_floats(void **state)
 {
     model_copy *m = *state;
-    static const char *const keys[] = {ARCH "attention.layer_norm_rms_epsilon", ARCH "rope.freq_base"};
+    static const char *const keys[] = {ARCH "attention.layer_norm_rms_epsilon",
+                                       ARCH "rope.freq_base"};
     static const float wrong[] = {0.0f, -0.0f, -1e-5f, NAN, INFINITY, -INFINITY};
     for (int k = 0; k < 2; k++)
         for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -281,7 +282,8 @@ static void test_wrong_tensors(void **state)
         refused(m, m->n, word);
     }
     /* 128 x 256 is as long as 256 x 128, but not the same matrix. */
-    uint8_t *gate = copy_tensor_name(m, "blk.0.ffn_gate.weight") + strlen("blk.0.ffn_gate.weight") + 4;
+    uint8_t *gate =
+        copy_tensor_name(m, "blk.0.ffn_gate.weight") + strlen("blk.0.ffn_gate.weight") + 4;
     const uint64_t swapped[2] = {256, 128};
     memcpy(gate, swapped, sizeof swapped);
     refused(m, m->n, "blk.0.ffn_gate.weight");

@@ -1,5 +1,5 @@
-/* test_op_check.c - what programs and batches refuse: every operand of every operation made wrong in every
- * way, one at a time, and every index of a batch. After a refusal nothing has run. */
+/* test_op_check.c - what programs and batches refuse: every operand of every operation made wrong
+ * in every way, one at a time, and every index of a batch. After a refusal nothing has run. */
 #include <limits.h>
 #include <math.h>
 #include <setjmp.h>
@@ -302,7 +302,8 @@ static void test_nothing_at_all(void **state)
     for (size_t i = 0; i < sizeof which / sizeof which[0]; i++) {
         tern_op op = f->ops[which[i]];
         for (size_t o = 0; o < sizeof operands / sizeof operands[0]; o++)
-            if (f->ops[operands[o].op].kind == op.kind && span_of(&op, &operands[o])->type == TERN_F32)
+            if (f->ops[operands[o].op].kind == op.kind &&
+                span_of(&op, &operands[o])->type == TERN_F32)
                 span_of(&op, &operands[o])->cols = 0;
         refused(f, &op, "", "no columns anywhere");
     }

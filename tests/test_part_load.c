@@ -20,7 +20,8 @@ static int create(tern_engine **engine, const tern_model *model, tern_progress_f
     const tern_workload workload = {.n_ctx = 64, .n_tok = 8};
     const tern_engine_options options = {.device = {.n_threads = 1}, .progress = {.fn = progress}};
     tern_plan plan;
-    const int status = tern_plan_layers(&plan, tern_model_config_of(model), devices, &workload, err);
+    const int status =
+        tern_plan_layers(&plan, tern_model_config_of(model), devices, &workload, err);
     if (status != TERN_OK) return status;
     return tern_engine_create(engine, model, &plan, &options, err);
 }
@@ -122,7 +123,8 @@ static void test_zeros(void **state)
     assert_int_equal(tern_model_open(&model, copy_write(m, m->n), NULL), TERN_OK);
     copy_restore(m);
     assert_int_equal(create(&engine, model, NULL, NULL), TERN_OK);
-    assert_int_equal(tern_engine_logits(engine, logits, (const int32_t[]){1, 2}, 2, 0, NULL), TERN_OK);
+    assert_int_equal(tern_engine_logits(engine, logits, (const int32_t[]){1, 2}, 2, 0, NULL),
+                     TERN_OK);
     for (int i = 0; i < 2 * 384; i++) assert_true(logits[i] == 0.0f);
     tern_engine_destroy(engine);
     tern_model_close(model);

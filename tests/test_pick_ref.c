@@ -54,11 +54,11 @@ static int by_id(const void *a, const void *b)
 static float adjusted(float l, int id, const tern_pick *pick)
 {
     for (int i = 0; i < pick->n_counts; i++) {
-        if (pick->count_ids[i] != id || pick->counts[i] <= 0) continue;
+        if (pick->count_ids[i] != id) continue;
         const float repetition = pick->repetition;
         if (repetition != 0.0f && repetition != 1.0f)
             l = l > 0.0f ? l / repetition : l * repetition;
-        if (pick->presence != 0.0f || pick->frequency != 0.0f)
+        if (pick->counts[i] > 0 && (pick->presence != 0.0f || pick->frequency != 0.0f))
             l = (l - pick->frequency * (float)pick->counts[i]) - pick->presence;
     }
     for (int i = 0; i < pick->n_bias; i++)
@@ -187,7 +187,7 @@ static void test_adjustments(void **state)
     const float up = 6.0f;
     const tern_pick repetition = {
         .repetition = 1.25f, .n_counts = 2, .count_ids = ids, .counts = once};
-    assert_int_equal(pick_logits(logits, 4, &repetition), 1); /* 4/1.25 = 3.2; id 1 has count 0 */
+    assert_int_equal(pick_logits(logits, 4, &repetition), 0); /* 4/1.25 = 3.2, 3.5/1.25 = 2.8 */
     const tern_pick frequency = {
         .frequency = 0.25f, .n_counts = 2, .count_ids = ids, .counts = often};
     assert_int_equal(pick_logits(logits, 4, &frequency), 0); /* 3.25 ties with 3.25: lower id */

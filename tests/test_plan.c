@@ -1,5 +1,5 @@
-/* test_plan.c - what a plan promises: the bytes it names are the bytes an engine takes, on every device and
- * in every class, and a budget is judged by them before a weight is read. */
+/* test_plan.c - what a plan promises: the bytes it names are the bytes an engine takes, on every
+ * device and in every class, and a budget is judged by them before a weight is read. */
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -69,7 +69,8 @@ static void test_planned_is_allocated(void **state)
             }
 }
 
-/* The classes that can be counted by hand, on the golden model: d 128, 3 layers, KV 2 x 32, 384 tokens. */
+/* The classes that can be counted by hand, on the golden model: d 128, 3 layers, KV 2 x 32, 384
+ * tokens. */
 static void test_classes(void **state)
 {
     const tern_model_config *config = tern_model_config_of(*state);
@@ -81,7 +82,8 @@ static void test_classes(void **state)
     assert_int_equal(tern_plan_memory(&f16, &plan, config, 0, NULL), TERN_OK);
     assert_int_equal(f16.bytes[TERN_MEMORY_KV], 3 * 6 * (2 * 2 * 32 * 64 * 2));
     assert_true(f16.bytes[TERN_MEMORY_TABLES] >= 384 * 128 * 2);
-    assert_true(f16.bytes[TERN_MEMORY_TABLES] < 384 * 128 * 2 + 384 * 8); /* one table for both ends */
+    assert_true(f16.bytes[TERN_MEMORY_TABLES] <
+                384 * 128 * 2 + 384 * 8); /* one table for both ends */
     const uint64_t codes = 3 * (256 * 128 + 128 * 128 + 512 * 128 + 128 * 256) / 4;
     assert_true(f16.bytes[TERN_MEMORY_WEIGHTS] >= codes);
     assert_true(f16.bytes[TERN_MEMORY_WEIGHTS] < codes + codes / 3);
@@ -226,7 +228,8 @@ static void test_budgets(void **state)
         assert_int_equal(create_with(&engine, *state, &plan, most, NULL), TERN_OK);
         assert_true(n_reports > 0);
         float logits[384];
-        assert_int_equal(tern_engine_logits(engine, logits, (const int32_t[]){5}, 1, 0, NULL), TERN_OK);
+        assert_int_equal(tern_engine_logits(engine, logits, (const int32_t[]){5}, 1, 0, NULL),
+                         TERN_OK);
         tern_engine_destroy(engine);
     }
 }

@@ -1,5 +1,6 @@
 /* test_program.c - running programs through the public contract: the same bits for every number of
- * threads and on every CPU device, attention in one piece and in parts, copies, and errors that stick. */
+ * threads and on every CPU device, attention in one piece and in parts, copies, and errors that
+ * stick. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,8 +104,9 @@ static void test_copies(void **state)
     fx_floats(f, &f->copied, 1.0f, 0.0f, 12);
     fx_batch(f, 0, 40);
     tern_program *program;
-    assert_int_equal(tern_program_create(&program, f->device, &f->ops[FX_COPY_2D], 2, &fx_limits, NULL),
-                     TERN_OK);
+    assert_int_equal(
+        tern_program_create(&program, f->device, &f->ops[FX_COPY_2D], 2, &fx_limits, NULL),
+        TERN_OK);
     const float *x = floats_of(&f->x), *copied = floats_of(&f->copied);
     const float beyond = copied[FX_D]; /* between two rows */
     assert_int_equal(tern_program_run(program, f->stream, &f->batch, NULL), TERN_OK);
@@ -184,8 +186,9 @@ static void test_not_finite_sticks(void **state)
         tern_program *program;
         fx_floats(f, &f->x, 1.0f, 0.0f, 14);
         floats_of(&f->x)[3 * f->x.ld + 5] = cases[i].value; /* token 3 is row 0 of the batch */
-        assert_int_equal(tern_program_create(&program, f->device, &f->ops[cases[i].op], 1, &fx_limits,
-                                             NULL), TERN_OK);
+        assert_int_equal(
+            tern_program_create(&program, f->device, &f->ops[cases[i].op], 1, &fx_limits, NULL),
+            TERN_OK);
         const char *words[4] = {cases[i].words[0], cases[i].words[1], cases[i].words[2], NULL};
         check_sticky(f, program, TERN_E_MODEL, words);
         tern_program_destroy(program);

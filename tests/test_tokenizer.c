@@ -343,6 +343,22 @@ static void refuses_wrong_merges(void **state)
             " merge: 'ab a'");
 }
 
+/* Two tokens of one text: the first counts, in text and as a special token. */
+static void takes_the_first_of_equal_tokens(void **state)
+{
+    (void)state;
+    gguf_builder b = begin(5, "gpt2");
+    put_key_text(&b, "tokenizer.ggml.pre", "gpt-2");
+    put_key_array(&b, "tokenizer.ggml.tokens", TERN_GGUF_STRING, 4);
+    put_text(&b, "a"), put_text(&b, "a"), put_text(&b, "<s>"), put_text(&b, "<s>");
+    put_key_array(&b, "tokenizer.ggml.token_type", TERN_GGUF_I32, 4);
+    put_u32(&b, 1), put_u32(&b, 1), put_u32(&b, 3), put_u32(&b, 3);
+    put_key_array(&b, "tokenizer.ggml.merges", TERN_GGUF_STRING, 0);
+    tern_tokenizer *t = build_ok(b, NULL);
+    ENCODES(t, "a<s>a", TERN_ENCODE_SPECIAL, 0, 2, 0);
+    tern_tokenizer_destroy(t);
+}
+
 /* A byte that no token stands for is an error when a text needs it, not before. */
 static void misses_single_bytes_when_needed(void **state)
 {
@@ -405,6 +421,7 @@ int main(void)
         cmocka_unit_test(a_long_piece_is_no_trap),
         cmocka_unit_test(refuses_wrong_keys),
         cmocka_unit_test(refuses_wrong_merges),
+        cmocka_unit_test(takes_the_first_of_equal_tokens),
         cmocka_unit_test(misses_single_bytes_when_needed),
         cmocka_unit_test(changed_bytes_end_cleanly),
     };

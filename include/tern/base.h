@@ -2,9 +2,9 @@
  * hook, progress and cancellation, data types.
  *
  * Conventions of the whole API
- *   - A fallible function returns 0 or a positive tern_status and takes a `tern_error *` as its last
- *     parameter. On failure the outputs are untouched and the error holds one sentence: what, where,
- *     the value, what to do. The pointer may be NULL.
+ *   - A fallible function returns 0 or a positive tern_status and takes a `tern_error *` as its
+ *     last parameter. On failure the outputs are untouched and the error holds one sentence: what,
+ *     where, the value, what to do. The pointer may be NULL.
  *   - Parameters come as: out, in, sizes, flags, error.
  *   - Who creates, destroys. Every destroy function takes NULL and half-built objects.
  *   - The library never exits, never aborts on input, and never prints to standard output.

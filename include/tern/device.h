@@ -1,27 +1,27 @@
 /* tern/device.h - the device contract: one memory and what computes on it.
  *
- * A device executes *programs*: flat lists of semantic operations over spans of its memory, built once
- * per segment of a model and run every step with only the batch arrays changing. Fusion, thread
- * wake-ups and graphs are private to a backend; the meaning of every operation is not: it is defined
- * here to the bit, and cpu/ref is the same text written as loops.
+ * A device executes *programs*: flat lists of semantic operations over spans of its memory, built
+ * once per segment of a model and run every step with only the batch arrays changing. Fusion,
+ * thread wake-ups and graphs are private to a backend; the meaning of every operation is not: it is
+ * defined here to the bit, and cpu/ref is the same text written as loops.
  *
  * Numerics that hold for all operations (contract of promise P1)
  *   - IEEE 754 binary32, round to nearest even, subnormals kept, no contraction; fused multiply-add
  *     only where the text says fmaf; division and square root correctly rounded.
- *   - A float sum over a row of n elements is 256 strided partials (element i into partial i mod 256,
- *     in index order, from +0), then the tree: for h = 128 ... 1, partial j += partial j+h. In
- *     attention the number of partials is 64. Integer sums are exact. Maxima are free of order:
+ *   - A float sum over a row of n elements is 256 strided partials (element i into partial i mod
+ *     256, in index order, from +0), then the tree: for h = 128 ... 1, partial j += partial j+h.
+ *     In attention the number of partials is 64. Integer sums are exact. Maxima are free of order:
  *     which of -0 and +0 one keeps is open, and no other result depends on it.
  *   - exp2 is ours (runtime/base/exact.h); w(x) below is exp2(x) for x >= -64 and +0 under that.
  *   - A non-finite sum of squares in NORM_QUANT or HEAD is an error of the stream, never a value:
  *     the row's q, scale and sum are zero then. No other operation looks for one. eps is above 0,
  *     gains are finite.
  *
- * Vocabulary: t tokens of the batch, k inner size, n_out output features, d model width, f FFN width,
- * h query heads, kv KV heads, hd head size, n_vocab, n_ctx. Spans are row-major.
+ * Vocabulary: t tokens of the batch, k inner size, n_out output features, d model width, f FFN
+ * width, h query heads, kv KV heads, hd head size, n_vocab, n_ctx. Spans are row-major.
  *
- * Threads: a device and what belongs to it are used by one thread at a time. Different devices may be
- * used by different threads at once.
+ * Threads: a device and what belongs to it are used by one thread at a time. Different devices may
+ * be used by different threads at once.
  */
 #ifndef TERN_DEVICE_H
 #define TERN_DEVICE_H
@@ -65,8 +65,8 @@ typedef enum tern_kv_type { TERN_KV_F16, TERN_KV_I8 } tern_kv_type;
 #define TERN_MAX_HD 256
 size_t tern_kv_page_bytes(tern_kv_type type, int kv, int hd);
 
-/* The pages of one layer: page p begins at offset_bytes + p * tern_kv_page_bytes(). New pages are zeroed
- * by their owner (tern_fill) before the first position is stored. */
+/* The pages of one layer: page p begins at offset_bytes + p * tern_kv_page_bytes(). New pages are
+ * zeroed by their owner (tern_fill) before the first position is stored. */
 typedef struct tern_kv_pool {
     tern_buffer *buffer;
     size_t offset_bytes;
@@ -86,7 +86,8 @@ typedef enum tern_weight_use {
 
 typedef enum tern_head_type { TERN_HEAD_I16, TERN_HEAD_I8 } tern_head_type;
 
-/* A matrix [n_out, k] without its values. Row order is the file's: q then k then v, gate then up. */
+/* A matrix [n_out, k] without its values. Row order is the file's: q then k then v, gate then
+ * up. */
 typedef struct tern_weight_desc {
     tern_weight_use use;
     int k, n_out;
@@ -95,10 +96,10 @@ typedef struct tern_weight_desc {
 } tern_weight_desc;
 
 /* The public host layout of ternary weights, which every backend imports from.
- * Codes {0, 1, 2} stand for the weights {-1, 0, +1}; rows are grouped by 16, columns by 16; a tile of
- * 16 x 16 is 64 bytes: row i of the tile is the little-endian u32 number i, in which the code of column
- * 4p + b (p, b in 0..3) sits at bits 8b + 2p. So one mask (3 << 2p in every byte) yields four
- * neighbouring columns in place, and 64 bytes feed 16 rows with one activation word per mask.
+ * Codes {0, 1, 2} stand for the weights {-1, 0, +1}; rows are grouped by 16, columns by 16; a tile
+ * of 16 x 16 is 64 bytes: row i of the tile is the little-endian u32 number i, in which the code of
+ * column 4p + b (p, b in 0..3) sits at bits 8b + 2p. So one mask (3 << 2p in every byte) yields
+ * four neighbouring columns in place, and 64 bytes feed 16 rows with one activation word per mask.
  *   tile (R, C) begins at byte (R * ceil64(k)/16 + C) * 64
  * k is padded to a multiple of 64 with weights 0 (code 1), n_out to a multiple of 16 likewise. */
 #define TERN_TILE_ROWS 16
@@ -110,8 +111,9 @@ size_t tern_ternary_host_bytes(int rows, int k);
 
 /* Rows row0 .. row0+rows of a matrix, in host memory, for import. row0 is a multiple of 16.
  * Ternary: codes in the public layout and one f32 scale per row; the product is acc * scale.
- * Table:   high s8 [rows, k], low s8 [rows, k] (NULL for I8 heads), scale f32 [rows], and once for the
- *          whole table col f32 [k], powers of two: value (r, i) = (256*high + low) * scale[r] * col[i]. */
+ * Table: high s8 [rows, k], low s8 [rows, k] (NULL for I8 heads), scale f32 [rows], and once for
+ * the whole table col f32 [k], powers of two:
+ *   value (r, i) = (256*high + low) * scale[r] * col[i]. */
 typedef struct tern_weight_rows {
     int row0, rows;
     const uint8_t *codes;
@@ -151,8 +153,8 @@ typedef enum tern_op_kind {
 
 typedef enum tern_act { TERN_ACT_RELU2, TERN_ACT_SILU, TERN_ACT_GELU_TANH } tern_act;
 
-/* EMBED. x[t, i] = (((float)T * scale[v]) * col[i]) * multiplier with v = ids[t], T = 256*high + low
- * (256*high for I8 tables). An id outside 0..n_vocab-1 is an error of the stream. */
+/* EMBED. x[t, i] = (((float)T * scale[v]) * col[i]) * multiplier with v = ids[t], T = 256*high +
+ * low (256*high for I8 tables). An id outside 0..n_vocab-1 is an error of the stream. */
 typedef struct tern_op_embed {
     tern_span ids; /* [t, 1] s32 */
     const tern_weight *table;
@@ -187,8 +189,8 @@ typedef struct tern_op_linear {
  *   Optional per-head norm of q and of k: u_i = (x_i * r) * g_i with r as in NORM_QUANT over hd.
  *   Rotation, half-split, for j < hd/2 with (c, s) from the table row of the token's position:
  *     (x_j, x_{j+hd/2}) -> (x_j*c - x_{j+hd/2}*s, x_j*s + x_{j+hd/2}*c), two roundings and one sum.
- * q is rotated in place. k and v go to the token's page: f16 with saturation, or quantised per token
- * and KV head by the plain quantisation of NORM_QUANT (i8). */
+ * q is rotated in place. k and v go to the token's page: f16 with saturation, or quantised per
+ * token and KV head by the plain quantisation of NORM_QUANT (i8). */
 typedef struct tern_op_rope_kv {
     tern_span qkv;            /* [t, (h + 2*kv) * hd] f32 */
     tern_span rope;           /* [n_ctx, hd] f32: hd/2 cosines, then hd/2 sines */
@@ -217,9 +219,9 @@ typedef struct tern_op_attn {
     int h;
 } tern_op_attn;
 
-/* ATTN_PART writes the folded state of every group of 8 blocks, ATTN_MERGE folds them; together they
- * equal ATTN. The state of (token, head, group g) is the row (token*h + head) * n_groups + g of
- * `parts`: m, l, o[hd]. Groups beyond the token's position are not written and not read. */
+/* ATTN_PART writes the folded state of every group of 8 blocks, ATTN_MERGE folds them; together
+ * they equal ATTN. The state of (token, head, group g) is the row (token*h + head) * n_groups + g
+ * of `parts`: m, l, o[hd]. Groups beyond the token's position are not written and not read. */
 typedef struct tern_op_attn_part {
     tern_span q; /* [t, h*hd] f32 */
     tern_kv_pool pool;
@@ -233,7 +235,8 @@ typedef struct tern_op_attn_merge {
     int h, n_groups;
 } tern_op_attn_merge;
 
-/* ACT_MUL. y = act(gate) * up: relu2: (r*r) * up with r = max(gate, 0); silu, gelu_tanh of exact.h. */
+/* ACT_MUL. y = act(gate) * up: relu2: (r*r) * up with r = max(gate, 0); silu, gelu_tanh of
+ * exact.h. */
 typedef struct tern_op_act_mul {
     tern_span gate, up; /* [t, f] f32, may be columns of one wider span */
     tern_span y;        /* [t, f] f32 */
@@ -251,10 +254,10 @@ typedef struct tern_op_add {
     tern_span a, b, y; /* [t, n] f32 */
 } tern_op_add;
 
-/* POOL. One row per sequence of the batch: mean (sum over its tokens by the row rule, divided by their
- * number) or last token; then L2: y_i = x_i / sqrt(sum of squares), all zero when that sum is 0.
- * In the mean, row i of the sequence goes into partial i mod 256 of its column. A sequence without
- * tokens gives zeros. */
+/* POOL. One row per sequence of the batch: mean (sum over its tokens by the row rule, divided by
+ * their number) or last token; then L2: y_i = x_i / sqrt(sum of squares), all zero when that sum is
+ * 0. In the mean, row i of the sequence goes into partial i mod 256 of its column. A sequence
+ * without tokens gives zeros. */
 typedef enum tern_pooling { TERN_POOL_MEAN, TERN_POOL_LAST } tern_pooling;
 typedef struct tern_op_pool {
     tern_span x; /* [t, d] f32 */
@@ -269,8 +272,8 @@ typedef struct tern_op_pool {
  *   logit = (float)T * (xs * ws[v]).
  * `gain` already contains the table's col factors: g_i = output_norm_i * col_i (exact).
  *   FULL:  logits, at most 64 rows a call.
- *   TOP:   the n best (logit, id) of each row in the order logit descending, id ascending, as if from
- *          FULL; how many rows of the table were computed in full is the backend's affair.
+ *   TOP:   the n best (logit, id) of each row in the order logit descending, id ascending, as if
+ *          from FULL; how many rows of the table were computed in full is the backend's affair.
  *   SCORE: the log-probability parts of the batch's targets, no logits stored. */
 typedef enum tern_head_mode { TERN_HEAD_FULL, TERN_HEAD_TOP, TERN_HEAD_SCORE } tern_head_mode;
 #define TERN_HEAD_MAX_ROWS 64
@@ -316,8 +319,9 @@ double tern_score_logprob(const tern_score *score, float logit);
  *   S = sum of the kept; R = tern_random_u64(seed, choice, position); draw = (R * S) >> 64 in 128
  *   bits; the answer is the first kept token in id order whose running sum exceeds draw.
  * From candidates the result is the same when they hold every token that the same settings with
- * top_p off would keep; the engine asks for that many (greedy 1, top-k k). Under top_p without top_k
- * that is the whole vocabulary; under adjustments it may be more than the first k raw ones. */
+ * top_p off would keep; the engine asks for that many (greedy 1, top-k k). Under top_p without
+ * top_k that is the whole vocabulary; under adjustments it may be more than the first k raw
+ * ones. */
 typedef struct tern_op_pick {
     tern_span logits; /* [rows, n_vocab] f32, or none */
     tern_span top;    /* opaque [rows][n] tern_candidate, or none */
@@ -409,10 +413,10 @@ typedef struct tern_device_options {
     uint64_t budget_bytes; /* buffers beyond it fail with TERN_E_FIT; 0: no budget */
 } tern_device_options;
 
-/* One backend is one constant of this type. Only the registry names them. Calls arrive checked by the
- * wrappers below. `bytes` of a buffer and its device are kept by the wrapper's prefix (backend.h).
- * Execution may be asynchronous; errors of execution are sticky on the stream and come back from
- * stream_sync. Programs allocate nothing once created. */
+/* One backend is one constant of this type. Only the registry names them. Calls arrive checked by
+ * the wrappers below. `bytes` of a buffer and its device are kept by the wrapper's prefix
+ * (backend.h). Execution may be asynchronous; errors of execution are sticky on the stream and come
+ * back from stream_sync. Programs allocate nothing once created. */
 typedef struct tern_backend {
     const char *kind; /* "cpu" */
 
@@ -441,8 +445,8 @@ typedef struct tern_backend {
     int (*event_record)(tern_event *event, tern_stream *stream, tern_error *err);
     int (*event_wait)(tern_event *event, tern_stream *stream, tern_error *err);
 
-    int (*upload)(tern_stream *stream, tern_buffer *to, size_t offset, const void *from, size_t bytes,
-                  tern_error *err);
+    int (*upload)(tern_stream *stream, tern_buffer *to, size_t offset, const void *from,
+                  size_t bytes, tern_error *err);
     int (*download)(tern_stream *stream, void *to, const tern_buffer *from, size_t offset,
                     size_t bytes, tern_error *err);
     int (*fill)(tern_stream *stream, tern_buffer *to, size_t offset, int byte, size_t bytes,
@@ -458,13 +462,14 @@ typedef struct tern_backend {
 
 /* ---- calls ---------------------------------------------------------------------------------- */
 
-/* Devices of this machine that may be opened by name: fills up to cap, returns how many there are. */
+/* Devices of this machine that may be opened by name: fills up to cap, returns how many there
+ * are. */
 int tern_device_list(tern_device_info *out, int cap);
 
 /* Opens "cpu", "cpu:0", "cpu:1", ... and runs the backend's known answers; "cpu" is "cpu:0".
  * Each cpu:N is a device of its own, with its own memory and budget.
- * TERN_E_USAGE for an unknown name (the sentence lists what there is), TERN_E_DEVICE when it cannot be
- * opened, TERN_E_SELF_TEST when a kernel gives a wrong answer. */
+ * TERN_E_USAGE for an unknown name (the sentence lists what there is), TERN_E_DEVICE when it cannot
+ * be opened, TERN_E_SELF_TEST when a kernel gives a wrong answer. */
 int tern_device_open(tern_device **out, const char *name, const tern_device_options *options,
                      tern_error *err);
 void tern_device_close(tern_device *device);
@@ -497,8 +502,8 @@ tern_span tern_span_cols(tern_span span, int64_t col0, int64_t cols);
 int tern_weight_layout_of(tern_weight_layout *out, const tern_backend *backend,
                           const tern_weight_desc *desc, tern_error *err);
 
-/* A weight at an aligned offset of a buffer; its values come by import, rows in any order, once each.
- * The weight does not own the buffer. Ternary codes are checked: 3 is TERN_E_MODEL. */
+/* A weight at an aligned offset of a buffer; its values come by import, rows in any order, once
+ * each. The weight does not own the buffer. Ternary codes are checked: 3 is TERN_E_MODEL. */
 int tern_weight_create(tern_weight **out, tern_buffer *buffer, size_t offset_bytes,
                        const tern_weight_desc *desc, tern_error *err);
 int tern_weight_import(tern_weight *weight, const tern_weight_rows *rows, tern_error *err);
@@ -519,8 +524,8 @@ int tern_event_wait(tern_event *event, tern_stream *stream, tern_error *err);
 /* Host memory must stay valid until the stream is synchronised. */
 int tern_upload(tern_stream *stream, tern_buffer *to, size_t offset, const void *from, size_t bytes,
                 tern_error *err);
-int tern_download(tern_stream *stream, void *to, const tern_buffer *from, size_t offset, size_t bytes,
-                  tern_error *err);
+int tern_download(tern_stream *stream, void *to, const tern_buffer *from, size_t offset,
+                  size_t bytes, tern_error *err);
 int tern_fill(tern_stream *stream, tern_buffer *to, size_t offset, int byte, size_t bytes,
               tern_error *err);
 
@@ -529,8 +534,8 @@ int tern_fill(tern_stream *stream, tern_buffer *to, size_t offset, int byte, siz
 int tern_program_create(tern_program **out, tern_device *device, const tern_op *ops, int n_ops,
                         const tern_batch_limits *limits, tern_error *err);
 
-/* Issues one run; TERN_E_USAGE when the batch exceeds the limits or names a page, a row or a position
- * that does not exist (nothing has run then). */
+/* Issues one run; TERN_E_USAGE when the batch exceeds the limits or names a page, a row or a
+ * position that does not exist (nothing has run then). */
 int tern_program_run(tern_program *program, tern_stream *stream, const tern_batch *batch,
                      tern_error *err);
 void tern_program_destroy(tern_program *program);

@@ -1,15 +1,15 @@
-/* tern/engine.h - requests in, tokens out. The engine owns the loaded weights, the KV pages and the batch; one
- * thread owns the engine. It knows nothing of sockets, text or terminals.
+/* tern/engine.h - requests in, tokens out. The engine owns the loaded weights, the KV pages and the
+ * batch; one thread owns the engine. It knows nothing of sockets, text or terminals.
  *
  *   create -> submit ... -> step, step, step -> events -> destroy
  *
  * A step takes every running request one token further (decodes first) and fills what is left of
- * its token budget with chunks of prompts. A request is admitted when the pages for its prompt and its answer
- * are free, so an admitted request never fails for lack of KV; the others wait in the order of their
- * arrival. A step allocates nothing.
+ * its token budget with chunks of prompts. A request is admitted when the pages for its prompt and
+ * its answer are free, so an admitted request never fails for lack of KV; the others wait in the
+ * order of their arrival. A step allocates nothing.
  *
- * The tokens of a request depend on the model file, its prompt, its sampling, and the plan's KV and head
- * type - not on the devices, threads, batch mates or chunks (promise P1).
+ * The tokens of a request depend on the model file, its prompt, its sampling, and the plan's KV and
+ * head type - not on the devices, threads, batch mates or chunks (promise P1).
  */
 #ifndef TERN_ENGINE_H
 #define TERN_ENGINE_H
@@ -71,7 +71,8 @@ typedef struct tern_engine_event {
     tern_finish finish;
 } tern_engine_event;
 
-/* Counts and times since the engine was created. A step that holds prompt tokens counts as prefill. */
+/* Counts and times since the engine was created. A step that holds prompt tokens counts as
+ * prefill. */
 typedef struct tern_engine_stats {
     uint64_t prefill_tok, decode_tok;
     uint64_t prefill_ns, decode_ns;
@@ -80,15 +81,16 @@ typedef struct tern_engine_stats {
     int n_pages, n_pages_free;
 } tern_engine_stats;
 
-/* Opens the plan's devices, allocates everything the plan says and loads the weights, with progress.
- * The model must outlive the engine. TERN_E_FIT when a device has too little memory (before any weight is
- * read), TERN_E_DEVICE, TERN_E_SELF_TEST, TERN_E_MODEL (weights that are not ternary). */
+/* Opens the plan's devices, allocates everything the plan says and loads the weights, with
+ * progress. The model must outlive the engine. TERN_E_FIT when a device has too little memory
+ * (before any weight is read), TERN_E_DEVICE, TERN_E_SELF_TEST, TERN_E_MODEL (weights that are not
+ * ternary). */
 int tern_engine_create(tern_engine **out, const tern_model *model, const tern_plan *plan,
                        const tern_engine_options *options, tern_error *err);
 void tern_engine_destroy(tern_engine *engine);
 
-/* Queues a request. TERN_E_USAGE when it is malformed or longer than the context (both numbers are in the
- * sentence), TERN_E_FIT when the queue is full. */
+/* Queues a request. TERN_E_USAGE when it is malformed or longer than the context (both numbers are
+ * in the sentence), TERN_E_FIT when the queue is full. */
 int tern_engine_submit(tern_engine *engine, uint64_t *id, const tern_request *request,
                        tern_error *err);
 
@@ -96,13 +98,15 @@ int tern_engine_submit(tern_engine *engine, uint64_t *id, const tern_request *re
  * Unknown and finished ids are ignored. */
 void tern_engine_cancel(tern_engine *engine, uint64_t id);
 
-/* One step. Writes at most tern_engine_max_events() events; *n_events 0 and status 0 mean that nothing is left
- * to do. An error ends the engine's work: every later step returns it again. */
-int tern_engine_step(tern_engine *engine, tern_engine_event *events, int *n_events, tern_error *err);
+/* One step. Writes at most tern_engine_max_events() events; *n_events 0 and status 0 mean that
+ * nothing is left to do. An error ends the engine's work: every later step returns it again. */
+int tern_engine_step(tern_engine *engine, tern_engine_event *events, int *n_events,
+                     tern_error *err);
 int tern_engine_max_events(const tern_engine *engine);
 
-/* Logits of every position of a sequence, from an empty context: logits [n, n_vocab], computed in chunks of
- * `chunk` tokens (0: the plan's). The engine must be idle. The chunk does not change a bit. */
+/* Logits of every position of a sequence, from an empty context: logits [n, n_vocab], computed in
+ * chunks of `chunk` tokens (0: the plan's). The engine must be idle. The chunk does not change a
+ * bit. */
 int tern_engine_logits(tern_engine *engine, float *logits, const int32_t *ids, int n, int chunk,
                        tern_error *err);
 

@@ -1,9 +1,11 @@
-/* tern/model.h - a model file as a checked description: shapes, tokenizer, tensors. Opening reads the
- * header only; weights are read when an engine is created.
+/* tern/model.h - a model file as a checked description: shapes, tokenizer, tensors. Opening reads
+ * the header only; weights are read when an engine is created.
  *
- * The architecture (FORMATS 9.1, BitNet b1.58): per layer, with BL the ternary product on 8-bit activations,
- *   x += BL(Wo, norm(attention(rope(BL(Wq, h)), rope(BL(Wk, h)), BL(Wv, h)), sub_norm)), h = norm(x)
- *   x += BL(Wdown, norm(act(BL(Wgate, h)) * BL(Wup, h), sub_norm)), h = norm(x)
+ * The architecture (FORMATS 9.1, BitNet b1.58): per layer, with BL the ternary product on 8-bit
+ * activations,
+ *   h = norm(x); q, k = rope(BL(Wq, h)), rope(BL(Wk, h)); v = BL(Wv, h)
+ *   x += BL(Wo, norm(attention(q, k, v), sub_norm))
+ *   h = norm(x); x += BL(Wdown, norm(act(BL(Wgate, h)) * BL(Wup, h), sub_norm))
  * and logits = table . norm(x). A model is immutable and may be shared by threads.
  */
 #ifndef TERN_MODEL_H
@@ -38,8 +40,8 @@ typedef struct tern_model_config {
     int tied;           /* the head reads the embedding's table */
 } tern_model_config;
 
-/* Opens a GGUF file; path NULL: the embedded model. TERN_E_MODEL with one sentence for anything wrong,
- * TERN_E_FIT without memory. */
+/* Opens a GGUF file; path NULL: the embedded model. TERN_E_MODEL with one sentence for anything
+ * wrong, TERN_E_FIT without memory. */
 int tern_model_open(tern_model **out, const char *path, tern_error *err);
 void tern_model_close(tern_model *model);
 
@@ -50,8 +52,9 @@ const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
 uint64_t tern_model_file_bytes(const tern_model *model);
 uint64_t tern_model_n_params(const tern_model *model);
 
-/* The maker's known answer, stored in the file: ids [n] and, for every i < n-1, ln p(ids[i+1] | ids[0..i]);
- * an engine's own values differ by at most `tolerance`. n is 0 where the file has none. */
+/* The maker's known answer, stored in the file: ids [n] and, for every i < n-1, ln p(ids[i+1] |
+ * ids[0..i]); an engine's own values differ by at most `tolerance`. n is 0 where the file has
+ * none. */
 typedef struct tern_canary {
     const int32_t *ids;
     const float *logprobs; /* [n-1] */

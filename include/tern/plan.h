@@ -1,8 +1,9 @@
-/* tern/plan.h - which half-layer, KV, embedding and head goes to which device, and the bytes it takes.
+/* tern/plan.h - which half-layer, KV, embedding and head goes to which device, and the bytes it
+ * takes.
  *
- * Planning is pure: it reads a model's configuration and the backends' layout descriptions, calls no
- * device and loads nothing. The engine allocates exactly what tern_plan_memory() says, by the same
- * function, before its first step; tests assert planned == allocated (P3).
+ * Planning is pure: it reads a model's configuration and the backends' layout descriptions, calls
+ * no device and loads nothing. The engine allocates exactly what tern_plan_memory() says, by the
+ * same function, before its first step; tests assert planned == allocated (P3).
  */
 #ifndef TERN_PLAN_H
 #define TERN_PLAN_H
@@ -15,7 +16,8 @@ extern "C" {
 
 #define TERN_PLAN_MAX_DEVICES 8
 
-/* What is asked of the engine. KV type and head type are declared, never chosen: they change logits. */
+/* What is asked of the engine. KV type and head type are declared, never chosen: they change
+ * logits. */
 typedef struct tern_workload {
     int n_ctx;  /* positions of one request; 0: the model's */
     int n_seq;  /* requests that run at once */
@@ -36,14 +38,15 @@ typedef struct tern_plan {
     int n_pages;                               /* KV pages of every layer */
 } tern_plan;
 
-/* Everything on the given devices (names separated by commas, "cpu:0,cpu:1"): layers in contiguous equal
- * runs, the embedding with the first run, the head with the last - or, where the table is tied, both
- * with the first. TERN_E_USAGE for unknown devices, a context or batch that is not positive,
- * or one beyond the model's. */
+/* Everything on the given devices (names separated by commas, "cpu:0,cpu:1"): layers in contiguous
+ * equal runs, the embedding with the first run, the head with the last - or, where the table is
+ * tied, both with the first. TERN_E_USAGE for unknown devices, a context or batch that is not
+ * positive, or one beyond the model's. */
 int tern_plan_layers(tern_plan *out, const tern_model_config *config, const char *devices,
                      const tern_workload *workload, tern_error *err);
 
-/* Bytes that device number `device` of the plan will hold, by class: exactly what the engine allocates. */
+/* Bytes that device number `device` of the plan will hold, by class: exactly what the engine
+ * allocates. */
 int tern_plan_memory(tern_memory *out, const tern_plan *plan, const tern_model_config *config,
                      int device, tern_error *err);
 

@@ -1,11 +1,13 @@
 /* exact.c - logarithm, exponential, sine and cosine in double from + - * / and rint alone (N3), so
- * that tables and log-probabilities have the same bits on every host. Speed does not matter here. */
+ * that tables and log-probabilities have the same bits on every host. Speed does not matter
+ * here. */
 #include "base/exact.h"
 
 #include <string.h>
 
-/* ln 2 and pi/2 in parts whose leading ones have trailing zeros, so that n * part is exact: 32 bits of
- * ln 2 for exponents, 23 bits of pi/2 for the 2^30 quadrants that arguments below 2^30 can have. */
+/* ln 2 and pi/2 in parts whose leading ones have trailing zeros, so that n * part is exact: 32 bits
+ * of ln 2 for exponents, 23 bits of pi/2 for the 2^30 quadrants that arguments below 2^30 can
+ * have. */
 static const double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
 static const double half_pi_1 = 0x1.921fb4p+0, half_pi_2 = 0x1.4442dp-24,
                     half_pi_3 = 0x1.846988p-48, half_pi_4 = 0x1.8cc51701b839ap-72;

@@ -1,7 +1,8 @@
 /* exact.h - the mathematics of N2 and N3: the same bits on every machine and compiler.
  *
- * Nothing here calls libm but fmaf, sqrtf, sqrt, rintf and rint, which IEEE 754 defines exactly. The
- * float functions are inline because kernels are built from them; the double ones run on the host. */
+ * Nothing here calls libm but fmaf, sqrtf, sqrt, rintf and rint, which IEEE 754 defines exactly.
+ * The float functions are inline because kernels are built from them; the double ones run on the
+ * host. */
 #ifndef TERN_BASE_EXACT_H
 #define TERN_BASE_EXACT_H
 
@@ -53,7 +54,8 @@ static inline float tern_gelu_tanh(float x)
     return x / (1.0f + tern_exp2(-2.0f * TERN_LOG2E_F * u));
 }
 
-/* The tree of N2 over p partials (a power of two), in place: for h = p/2 ... 1, part[j] += part[j+h]. */
+/* The tree of N2 over p partials (a power of two), in place: for h = p/2 ... 1, part[j] +=
+ * part[j+h]. */
 static inline float tern_tree_sum(float *part, int p)
 {
     for (int h = p / 2; h >= 1; h /= 2)
@@ -61,7 +63,8 @@ static inline float tern_tree_sum(float *part, int p)
     return part[0];
 }
 
-/* Natural logarithm of x > 0 in double, by + - * / only. Absolute error below 1e-15 * (1 + |ln x|). */
+/* Natural logarithm of x > 0 in double, by + - * / only. Absolute error below 1e-15 * (1 + |ln
+ * x|). */
 double tern_log_f64(double x);
 
 /* e^x in double for |x| < 700, by + - * / only. Relative error below 1e-14. */

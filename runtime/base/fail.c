@@ -1,5 +1,5 @@
-/* fail.c - error sentences, the log hook and progress reports. The hook is the library's only mutable
- * global besides the CPU level mask; it is set before any other call. */
+/* fail.c - error sentences, the log hook and progress reports. The hook is the library's only
+ * mutable global besides the CPU level mask; it is set before any other call. */
 #include "base/fail.h"
 
 #include <stdarg.h>

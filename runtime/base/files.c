@@ -1,5 +1,5 @@
-/* files.c - mapping and reading files. A file that shrinks while mapped ends the program with SIGBUS;
- * that is the one case a reader cannot check for beforehand. */
+/* files.c - mapping and reading files. A file that shrinks while mapped ends the program with
+ * SIGBUS; that is the one case a reader cannot check for beforehand. */
 #include "base/files.h"
 
 #include <errno.h>
@@ -70,8 +70,8 @@ int tern_stream_read(char **out, size_t *bytes, FILE *stream, const char *name, 
         used += got;
         if (used > max_bytes) {
             free(text);
-            return tern_fail(err, TERN_E_USAGE, "'%s' is larger than %zu bytes: give less text", name,
-                             max_bytes);
+            return tern_fail(err, TERN_E_USAGE, "'%s' is larger than %zu bytes: give less text",
+                             name, max_bytes);
         }
         if (got == 0) break;
     }

@@ -8,8 +8,8 @@
 
 static int out_of_memory(size_t bytes, const char *what, tern_error *err)
 {
-    return tern_fail(err, TERN_E_FIT, "no memory for %s (%zu bytes): free some or ask for less", what,
-                     bytes);
+    return tern_fail(err, TERN_E_FIT, "no memory for %s (%zu bytes): free some or ask for less",
+                     what, bytes);
 }
 
 int tern_alloc(void *out, size_t count, size_t size, const char *what, tern_error *err)

@@ -23,8 +23,8 @@ static inline size_t tern_round_up(size_t n, size_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-/* Zeroed memory for count x size bytes; TERN_E_FIT with a sentence naming `what` when there is none.
- * A count of zero gives a pointer that may be freed. Free with free(). */
+/* Zeroed memory for count x size bytes; TERN_E_FIT with a sentence naming `what` when there is
+ * none. A count of zero gives a pointer that may be freed. Free with free(). */
 int tern_alloc(void *out, size_t count, size_t size, const char *what, tern_error *err);
 
 /* As tern_alloc, aligned to 64 bytes, for memory that kernels read. Free with free(). */

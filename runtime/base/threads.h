@@ -26,8 +26,8 @@ void tern_pool_barrier(tern_pool *pool);
 /* Cores this process may run on. */
 int tern_cores_available(void);
 
-/* Sets the calling thread's floating-point environment to the one of N1: round to nearest, subnormals
- * kept, no traps. */
+/* Sets the calling thread's floating-point environment to the one of N1: round to nearest,
+ * subnormals kept, no traps. */
 void tern_float_env_set(void);
 
 #endif

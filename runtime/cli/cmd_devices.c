@@ -15,9 +15,12 @@ static const cli_option options[] = {
     {"json", 0, CLI_FLAG, offsetof(devices_options, json), 0, 0, NULL, "a JSON object"},
 };
 static int devices(int argc, char **argv, tern_error *err);
-const cli_command cli_devices = {"devices", "lists the devices of this machine and tests their kernels",
-                                 "",        options,
-                                 (int)(sizeof options / sizeof options[0]), devices};
+const cli_command cli_devices = {"devices",
+                                 "lists the devices of this machine and tests their kernels",
+                                 "",
+                                 options,
+                                 (int)(sizeof options / sizeof options[0]),
+                                 devices};
 
 /* Opening runs the known answers; "" when they hold, else the sentence. */
 static const char *test_device(const tern_device_info *info, tern_error *err)
@@ -32,8 +35,8 @@ static json_t *device_json(const tern_device_info *d, const char *problem)
 {
     return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s}", "name", d->name, "hardware",
                      d->hardware, "level", d->level, "threads", d->n_threads, "memory_bytes",
-                     (json_int_t)d->memory_bytes, "free_bytes", (json_int_t)d->free_bytes, "self_test",
-                     *problem ? "failed" : "passed", "problem", problem);
+                     (json_int_t)d->memory_bytes, "free_bytes", (json_int_t)d->free_bytes,
+                     "self_test", *problem ? "failed" : "passed", "problem", problem);
 }
 
 static int devices(int argc, char **argv, tern_error *err)
@@ -51,8 +54,8 @@ static int devices(int argc, char **argv, tern_error *err)
         if (problem.status != TERN_OK) status = tern_fail(err, problem.status, "%s", problem.text);
         json_array_append_new(array, device_json(&list[i], text));
         if (!o.json)
-            printf("%-8s%s, level %s, %d threads, %.1f of %.1f GiB free, self-test %s\n", list[i].name,
-                   list[i].hardware, list[i].level, list[i].n_threads,
+            printf("%-8s%s, level %s, %d threads, %.1f of %.1f GiB free, self-test %s\n",
+                   list[i].name, list[i].hardware, list[i].level, list[i].n_threads,
                    (double)list[i].free_bytes / 1073741824.0,
                    (double)list[i].memory_bytes / 1073741824.0, *text ? "failed" : "passed");
     }

@@ -24,18 +24,24 @@ static const cli_option options[] = {
      "tokens to write at most (default: until the model ends)"},
     {"seed", 's', CLI_U64, AT(seed), 0, 0, "N", "seed of the sampling (default 0)"},
     {"temp", 0, CLI_FLOAT, AT(temperature), 0, 100, "X", "temperature, 0 for greedy (default 0.7)"},
-    {"top-k", 0, CLI_INT, AT(top_k), 0, 1 << 24, "N", "keep the N likeliest tokens (default 0: all)"},
+    {"top-k", 0, CLI_INT, AT(top_k), 0, 1 << 24, "N",
+     "keep the N likeliest tokens (default 0: all)"},
     {"top-p", 0, CLI_FLOAT, AT(top_p), 0, 1, "X", "keep this much probability (default 0.9)"},
-    {"min-p", 0, CLI_FLOAT, AT(min_p), 0, 1, "X", "drop tokens below X times the likeliest (default 0)"},
-    {"repeat-penalty", 0, CLI_FLOAT, AT(repetition), 0, 100, "X", "divide repeated logits (default 1)"},
+    {"min-p", 0, CLI_FLOAT, AT(min_p), 0, 1, "X",
+     "drop tokens below X times the likeliest (default 0)"},
+    {"repeat-penalty", 0, CLI_FLOAT, AT(repetition), 0, 100, "X",
+     "divide repeated logits (default 1)"},
     {"ignore-eos", 0, CLI_FLAG, AT(ignore_end), 0, 0, NULL, "go on after the end token"},
     {"json", 0, CLI_FLAG, AT(json), 0, 0, NULL, "one JSON object instead of streamed text"},
     CLI_MODEL_OPTIONS(run_options, model),
 };
 static int run(int argc, char **argv, tern_error *err);
-const cli_command cli_run = {"run",   "continues a text (-p, -f or standard input) on standard output",
-                             "",      options,
-                             (int)(sizeof options / sizeof options[0]), run};
+const cli_command cli_run = {"run",
+                             "continues a text (-p, -f or standard input) on standard output",
+                             "",
+                             options,
+                             (int)(sizeof options / sizeof options[0]),
+                             run};
 
 /* The answer under way. */
 typedef struct answer {
@@ -120,8 +126,10 @@ static void print_summary(const answer *a, const tern_engine *engine)
     uint64_t bytes = 0;
     for (int i = 0; i < tern_engine_plan(engine)->n_devices; i++)
         bytes += tern_engine_used_bytes(engine, i);
-    fprintf(stderr, "%sprefill %llu tok at %.1f tok/s, decode %llu tok at %.1f tok/s, memory %.1f MiB "
-            "(process %.1f MiB), end: %s\n", a->stream ? "\n" : "", (unsigned long long)s.prefill_tok,
+    fprintf(stderr,
+            "%sprefill %llu tok at %.1f tok/s, decode %llu tok at %.1f tok/s, memory %.1f MiB "
+            "(process %.1f MiB), end: %s\n",
+            a->stream ? "\n" : "", (unsigned long long)s.prefill_tok,
             rate(s.prefill_tok, s.prefill_ns), (unsigned long long)s.decode_tok,
             rate(s.decode_tok, s.decode_ns), (double)bytes / 1048576.0,
             (double)tern_peak_resident_bytes() / 1048576.0, tern_finish_name(a->finish));
@@ -136,12 +144,11 @@ static int print_json(answer *a, const tern_engine *engine, tern_error *err)
     tern_engine_stats_get(engine, &s);
     const tern_model_config *config = tern_model_config_of(tern_engine_model(engine));
     json_t *text = json_stringn(a->text ? a->text : "", a->text_bytes);
-    json_t *object = json_pack("{s:s, s:o, s:O, s:s, s:I, s:I, s:f, s:f}", "model", config->name, "text",
-                               text, "tokens", a->ids, "finish", tern_finish_name(a->finish),
-                               "prefill_tok", (json_int_t)s.prefill_tok, "decode_tok",
-                               (json_int_t)s.decode_tok, "prefill_tok_s",
-                               rate(s.prefill_tok, s.prefill_ns), "decode_tok_s",
-                               rate(s.decode_tok, s.decode_ns));
+    json_t *object = json_pack(
+        "{s:s, s:o, s:O, s:s, s:I, s:I, s:f, s:f}", "model", config->name, "text", text, "tokens",
+        a->ids, "finish", tern_finish_name(a->finish), "prefill_tok", (json_int_t)s.prefill_tok,
+        "decode_tok", (json_int_t)s.decode_tok, "prefill_tok_s", rate(s.prefill_tok, s.prefill_ns),
+        "decode_tok_s", rate(s.decode_tok, s.decode_ns));
     if (!object) return tern_fail(err, TERN_E_FIT, "no memory for the JSON answer");
     const int failed = json_dumpf(object, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF;
     json_decref(object);

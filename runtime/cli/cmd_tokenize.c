@@ -13,7 +13,8 @@ typedef struct tokenize_options {
 
 #define AT(member) offsetof(tokenize_options, member)
 static const cli_option options[] = {
-    {"model", 'm', CLI_TEXT, AT(model), 0, 0, "FILE", "model file; default: the embedded demo model"},
+    {"model", 'm', CLI_TEXT, AT(model), 0, 0, "FILE",
+     "model file; default: the embedded demo model"},
     {"prompt", 'p', CLI_TEXT, AT(text), 0, 0, "TEXT", "the text"},
     {"file", 'f', CLI_TEXT, AT(file), 0, 0, "FILE", "file with the text"},
     {"no-bos", 0, CLI_FLAG, AT(no_bos), 0, 0, NULL, "leave out the token that begins a text"},
@@ -22,9 +23,12 @@ static const cli_option options[] = {
     {"json", 0, CLI_FLAG, AT(json), 0, 0, NULL, "a JSON object"},
 };
 static int tokenize(int argc, char **argv, tern_error *err);
-const cli_command cli_tokenize = {"tokenize", "prints the token ids of a text (-p, -f or standard input)",
-                                  "",         options,
-                                  (int)(sizeof options / sizeof options[0]), tokenize};
+const cli_command cli_tokenize = {"tokenize",
+                                  "prints the token ids of a text (-p, -f or standard input)",
+                                  "",
+                                  options,
+                                  (int)(sizeof options / sizeof options[0]),
+                                  tokenize};
 
 static void print_piece(const tern_tokenizer *tokenizer, int32_t id)
 {
@@ -56,8 +60,8 @@ static int print_ids(const tokenize_options *o, const tern_tokenizer *tokenizer,
     }
     json_t *list = json_array();
     for (int i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
-    json_t *object = json_pack("{s:s, s:i, s:o}", "pretokenizer", tern_tokenizer_pre(tokenizer), "n", n,
-                               "tokens", list);
+    json_t *object = json_pack("{s:s, s:i, s:o}", "pretokenizer", tern_tokenizer_pre(tokenizer),
+                               "n", n, "tokens", list);
     if (!object) return tern_fail(err, TERN_E_FIT, "no memory for the JSON answer");
     json_dumpf(object, stdout, JSON_COMPACT);
     printf("\n");

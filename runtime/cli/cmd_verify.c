@@ -1,5 +1,6 @@
-/* cmd_verify.c - `tern verify`: does this machine compute what it should, and is the model what its maker
- * made? Kernels against known answers, memory against the plan, log-probabilities against the maker's. */
+/* cmd_verify.c - `tern verify`: does this machine compute what it should, and is the model what its
+ * maker made? Kernels against known answers, memory against the plan, log-probabilities against the
+ * maker's. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -45,7 +46,8 @@ static int check_memory(report *r, const cli_session *s, tern_error *err)
     for (int i = 0; i < plan->n_devices; i++) {
         const tern_device_info *info = tern_engine_device(s->engine, i);
         char detail[160];
-        snprintf(detail, sizeof detail, "%s, %s, level %s", info->name, info->hardware, info->level);
+        snprintf(detail, sizeof detail, "%s, %s, level %s", info->name, info->hardware,
+                 info->level);
         add(r, "kernels", 1, detail);
         tern_memory memory;
         const int status =
@@ -78,9 +80,10 @@ static int check_canary(report *r, const cli_session *s, tern_error *err)
     free(logprobs);
     if (status != TERN_OK) return status;
     char detail[200];
-    snprintf(detail, sizeof detail, "%zu log-probabilities, mean %.4f, differ from the maker's by at most "
-             "%.4f (allowed %.4f)", canary.n - 1, sum / (double)(canary.n - 1), worst,
-             (double)canary.tolerance);
+    snprintf(detail, sizeof detail,
+             "%zu log-probabilities, mean %.4f, differ from the maker's by at most "
+             "%.4f (allowed %.4f)",
+             canary.n - 1, sum / (double)(canary.n - 1), worst, (double)canary.tolerance);
     add(r, "model", worst <= (double)canary.tolerance, detail);
     return TERN_OK;
 }
@@ -97,8 +100,9 @@ static int verify(int argc, char **argv, tern_error *err)
     status = check_memory(&r, &session, err);
     if (status == TERN_OK) status = check_canary(&r, &session, err);
     if (status == TERN_OK && o.json) {
-        json_t *object = json_pack("{s:s, s:b, s:O}", "model", tern_model_config_of(session.model)->name,
-                                   "passed", r.status == TERN_OK, "checks", r.checks);
+        json_t *object =
+            json_pack("{s:s, s:b, s:O}", "model", tern_model_config_of(session.model)->name,
+                      "passed", r.status == TERN_OK, "checks", r.checks);
         json_dumpf(object, stdout, JSON_INDENT(2));
         printf("\n");
         json_decref(object);

@@ -109,14 +109,15 @@ int cli_read_text(char **out, size_t *bytes, const char *text, const char *file,
     }
     FILE *stream = fopen(file, "re");
     if (!stream)
-        return tern_fail(err, TERN_E_USAGE, "cannot open the text file '%s': %s", file, strerror(errno));
+        return tern_fail(err, TERN_E_USAGE, "cannot open the text file '%s': %s", file,
+                         strerror(errno));
     const int status = tern_stream_read(out, bytes, stream, file, MAX_TEXT_BYTES, err);
     fclose(stream);
     return status;
 }
 
-int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const char *text, size_t bytes,
-               unsigned flags, tern_error *err)
+int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const char *text,
+               size_t bytes, unsigned flags, tern_error *err)
 {
     const size_t cap = tern_tokenizer_bound(bytes);
     int32_t *list;

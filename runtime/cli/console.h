@@ -1,5 +1,6 @@
-/* console.h - what the commands share: a model and an engine from options, text from -p, -f or standard
- * input, progress on a terminal. Answers go to standard output, all else to standard error. */
+/* console.h - what the commands share: a model and an engine from options, text from -p, -f or
+ * standard input, progress on a terminal. Answers go to standard output, all else to standard
+ * error. */
 #ifndef TERN_CLI_CONSOLE_H
 #define TERN_CLI_CONSOLE_H
 
@@ -26,8 +27,8 @@ void cli_close(cli_session *session);
 int cli_read_text(char **out, size_t *bytes, const char *text, const char *file, tern_error *err);
 
 /* Ids of a text; the caller frees them. */
-int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const char *text, size_t bytes,
-               unsigned flags, tern_error *err);
+int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const char *text,
+               size_t bytes, unsigned flags, tern_error *err);
 
 /* Whether the person pressed Ctrl-C since cli_catch_interrupt(). */
 void cli_catch_interrupt(void);

@@ -1,5 +1,5 @@
-/* main.c - the program `tern`: picks the command, prints the one sentence of a failure, and ends with its
- * status as the exit code. */
+/* main.c - the program `tern`: picks the command, prints the one sentence of a failure, and ends
+ * with its status as the exit code. */
 #include <stdio.h>
 #include <string.h>
 
@@ -15,9 +15,11 @@ static void print_help(FILE *to)
                 "Runs native 1-bit and 1.58-bit language models.\n\ncommands\n");
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(to, "  %-12s%s\n", commands[i]->name, commands[i]->summary);
-    fprintf(to, "\n`tern COMMAND --help` lists the options of a command.\n"
-                "Exit codes: 1 input or output, 2 usage, 3 bad model, 4 does not fit, 5 device failed,\n"
-                "6 self-test failed.\n");
+    fprintf(
+        to,
+        "\n`tern COMMAND --help` lists the options of a command.\n"
+        "Exit codes: 1 input or output, 2 usage, 3 bad model, 4 does not fit, 5 device failed,\n"
+        "6 self-test failed.\n");
 }
 
 static void print_log(void *user, tern_log_level level, const char *line)

@@ -19,8 +19,8 @@ static int bad_value(const cli_option *o, const char *text, const char *wanted, 
 
 static int bad_range(const cli_option *o, const char *text, tern_error *err)
 {
-    return tern_fail(err, TERN_E_USAGE, "--%s is '%.40s': use a number from %.10g to %.10g", o->name,
-                     text, o->min, o->max);
+    return tern_fail(err, TERN_E_USAGE, "--%s is '%.40s': use a number from %.10g to %.10g",
+                     o->name, text, o->min, o->max);
 }
 
 static int set_int(void *at, const cli_option *o, const char *text, tern_error *err)
@@ -51,7 +51,8 @@ static int set_float(void *at, const cli_option *o, const char *text, tern_error
 {
     char *end;
     const double value = strtod(text, &end);
-    if (end == text || *end || !(value >= o->min && value <= o->max)) return bad_range(o, text, err);
+    if (end == text || *end || !(value >= o->min && value <= o->max))
+        return bad_range(o, text, err);
     const float narrow = (float)value;
     memcpy(at, &narrow, sizeof narrow);
     return TERN_OK;
@@ -140,8 +141,9 @@ static int refuse_option(const cli_command *command, int what, char **argv, tern
     if (what == ':')
         return tern_fail(err, TERN_E_USAGE, "'%.60s' wants an argument: see `tern %s --help`", text,
                          command->name);
-    return tern_fail(err, TERN_E_USAGE, "'%.60s' is no option of this command: see `tern %s --help`",
-                     text, command->name);
+    return tern_fail(err, TERN_E_USAGE,
+                     "'%.60s' is no option of this command: see `tern %s --help`", text,
+                     command->name);
 }
 
 int cli_parse(void *values, const cli_command *command, int argc, char **argv, int *n_operands,

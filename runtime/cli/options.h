@@ -49,19 +49,21 @@ typedef struct cli_model_options {
     int n_threads, n_ctx, kv, head;
 } cli_model_options;
 
-#define CLI_MODEL_OPTIONS(type, member)                                                              \
-    {"model", 'm', CLI_TEXT, offsetof(type, member.model), 0, 0, "FILE",                             \
-     "model file (GGUF); default: the embedded demo model"},                                         \
-        {"device", 'd', CLI_TEXT, offsetof(type, member.device), 0, 0, "LIST",                       \
-         "devices, e.g. cpu or cpu:0,cpu:1 (default cpu)"},                                          \
-        {"threads", 't', CLI_INT, offsetof(type, member.n_threads), 1, 1024, "N",                    \
-         "compute threads of a CPU device (default: one per core)"},                                 \
-        {"ctx", 'c', CLI_INT, offsetof(type, member.n_ctx), 1, 1 << 24, "N",                         \
-         "context in tokens (default: the model's)"},                                                \
-        {"kv", 0, CLI_CHOICE, offsetof(type, member.kv), 0, 0, "f16|i8",                             \
-         "type of the KV cache (default f16)"},                                                      \
-        {"head", 0, CLI_CHOICE, offsetof(type, member.head), 0, 0, "i16|i8",                         \
-         "precision of the head's table (default i16)"}
+#define CLI_MODEL_OPTIONS(type, member)                                                        \
+    {"model", 'm', CLI_TEXT, offsetof(type, member.model),                                     \
+     0,       0,   "FILE",   "model file (GGUF); default: the embedded demo model"},           \
+        {"device", 'd', CLI_TEXT, offsetof(type, member.device),                               \
+         0,        0,   "LIST",   "devices, e.g. cpu or cpu:0,cpu:1 (default cpu)"},           \
+        {"threads", 't',  CLI_INT, offsetof(type, member.n_threads),                           \
+         1,         1024, "N",     "compute threads of a CPU device (default: one per core)"}, \
+        {"ctx", 'c',     CLI_INT, offsetof(type, member.n_ctx),                                \
+         1,     1 << 24, "N",     "context in tokens (default: the model's)"},                 \
+        {"kv", 0, CLI_CHOICE, offsetof(type, member.kv),                                       \
+         0,    0, "f16|i8",   "type of the KV cache (default f16)"},                           \
+    {                                                                                          \
+        "head", 0, CLI_CHOICE, offsetof(type, member.head), 0, 0, "i16|i8",                    \
+            "precision of the head's table (default i16)"                                      \
+    }
 #define CLI_N_MODEL_OPTIONS 6
 
 #endif

@@ -63,7 +63,8 @@ int tern_op_check(const tern_op *op, const tern_device *device, const tern_batch
 /* What the operations of a program need of a batch, into the program. */
 void tern_program_needs(tern_program *program, const tern_op *ops, int n_ops);
 
-/* Every index of a batch against the program's limits and needs; TERN_E_USAGE names the first wrong one. */
+/* Every index of a batch against the program's limits and needs; TERN_E_USAGE names the first wrong
+ * one. */
 int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* device.c - the calls of tern/device.h: they check, account for memory and forward to the backend. */
+/* device.c - the calls of tern/device.h: they check, account for memory and forward to the
+ * backend. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -43,11 +44,12 @@ static int take_bytes(tern_device *device, size_t bytes, tern_error *err)
 {
     const uint64_t budget = device->budget_bytes;
     if (budget && (bytes > budget || device->used_bytes > budget - bytes))
-        return tern_fail(err, TERN_E_FIT,
-                         "%s: %zu bytes do not fit into its budget of %llu bytes, of which %llu are in "
-                         "use: give it more, or ask for a smaller context",
-                         device->info.name, bytes, (unsigned long long)budget,
-                         (unsigned long long)device->used_bytes);
+        return tern_fail(
+            err, TERN_E_FIT,
+            "%s: %zu bytes do not fit into its budget of %llu bytes, of which %llu are in "
+            "use: give it more, or ask for a smaller context",
+            device->info.name, bytes, (unsigned long long)budget,
+            (unsigned long long)device->used_bytes);
     device->used_bytes += bytes;
     return TERN_OK;
 }
@@ -130,10 +132,11 @@ int tern_weight_create(tern_weight **out, tern_buffer *buffer, size_t offset_byt
     size_t end;
     if (offset_bytes % layout.alignment != 0 ||
         !tern_size_add(&end, offset_bytes, layout.bytes) || end > buffer->bytes)
-        return tern_fail(err, TERN_E_USAGE,
-                         "a weight of %zu bytes at offset %zu is misaligned or leaves its buffer of "
-                         "%zu bytes",
-                         layout.bytes, offset_bytes, buffer->bytes);
+        return tern_fail(
+            err, TERN_E_USAGE,
+            "a weight of %zu bytes at offset %zu is misaligned or leaves its buffer of "
+            "%zu bytes",
+            layout.bytes, offset_bytes, buffer->bytes);
     tern_weight *weight = NULL;
     const int created = backend->weight_create(&weight, buffer, offset_bytes, desc, err);
     if (created != TERN_OK) return created;
@@ -151,16 +154,18 @@ int tern_weight_import(tern_weight *weight, const tern_weight_rows *rows, tern_e
     if (rows->row0 < 0 || rows->row0 % TERN_TILE_ROWS != 0 || rows->rows <= 0 ||
         rows->rows > desc->n_out - rows->row0 || !rows->scale ||
         (table ? !rows->high || (desc->head_type == TERN_HEAD_I16 && !rows->low) : !rows->codes))
-        return tern_fail(err, TERN_E_USAGE, "%d rows from row %d on cannot be imported into a weight of %d rows",
+        return tern_fail(err, TERN_E_USAGE,
+                         "%d rows from row %d on cannot be imported into a weight of %d rows",
                          rows->rows, rows->row0, desc->n_out);
     if (!table) {
         const size_t bytes = tern_ternary_host_bytes(rows->rows, desc->k);
         for (size_t i = 0; i < bytes; i++)
             if (rows->codes[i] & (rows->codes[i] >> 1) & 0x55)
-                return tern_fail(err, TERN_E_MODEL,
-                                 "a ternary weight in rows %d .. %d has the code 3, which no encoder "
-                                 "writes: the file is damaged or of another layout",
-                                 rows->row0, rows->row0 + rows->rows - 1);
+                return tern_fail(
+                    err, TERN_E_MODEL,
+                    "a ternary weight in rows %d .. %d has the code 3, which no encoder "
+                    "writes: the file is damaged or of another layout",
+                    rows->row0, rows->row0 + rows->rows - 1);
     }
     return weight->buffer->device->backend->weight_import(weight, rows, err);
 }
@@ -242,8 +247,8 @@ int tern_upload(tern_stream *stream, tern_buffer *to, size_t offset, const void 
     return stream->device->backend->upload(stream, to, offset, from, bytes, err);
 }
 
-int tern_download(tern_stream *stream, void *to, const tern_buffer *from, size_t offset, size_t bytes,
-                  tern_error *err)
+int tern_download(tern_stream *stream, void *to, const tern_buffer *from, size_t offset,
+                  size_t bytes, tern_error *err)
 {
     const int status = check_transfer(stream, from, offset, bytes, err);
     if (status != TERN_OK || bytes == 0) return status;

@@ -1,5 +1,5 @@
-/* layout.c - sizes that planner, allocator and every backend share: KV pages, the public host layout of
- * ternary weights, spans; and the names of operations. */
+/* layout.c - sizes that planner, allocator and every backend share: KV pages, the public host
+ * layout of ternary weights, spans; and the names of operations. */
 #include "base/memory.h"
 #include "device/backend.h"
 

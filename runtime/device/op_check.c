@@ -1,5 +1,5 @@
-/* op_check.c - the operands of an operation and the indices of a batch, checked once for every backend,
- * so that no kernel ever meets a span outside its buffer or a page that does not exist. */
+/* op_check.c - the operands of an operation and the indices of a batch, checked once for every
+ * backend, so that no kernel ever meets a span outside its buffer or a page that does not exist. */
 #include <limits.h>
 #include <math.h>
 
@@ -103,7 +103,8 @@ static int pool(const checker *c, const tern_kv_pool *p, int h)
 
 static int check_embed(const checker *c, const tern_op_embed *o)
 {
-    return weight(c, "table", o->table, 1) && span(c, "ids", &o->ids, c->limits->n_tok, 1, TERN_S32) &&
+    return weight(c, "table", o->table, 1) &&
+           span(c, "ids", &o->ids, c->limits->n_tok, 1, TERN_S32) &&
            tokens(c, "x", &o->x, o->table->desc.k);
 }
 
@@ -195,9 +196,11 @@ static int check_head(const checker *c, const tern_op_head *o)
     }
     if (o->n < 0 || o->n > n_vocab || (o->mode == TERN_HEAD_TOP && o->n == 0))
         return refuse(c, "n", "is outside the vocabulary");
-    if (o->n > 0 && !opaque(c, "top", &o->top, (size_t)rows * (size_t)o->n * sizeof(tern_candidate)))
+    if (o->n > 0 &&
+        !opaque(c, "top", &o->top, (size_t)rows * (size_t)o->n * sizeof(tern_candidate)))
         return 0;
-    return o->mode == TERN_HEAD_TOP || opaque(c, "score", &o->score, (size_t)rows * sizeof(tern_score));
+    return o->mode == TERN_HEAD_TOP ||
+           opaque(c, "score", &o->score, (size_t)rows * sizeof(tern_score));
 }
 
 static int check_pick(const checker *c, const tern_op_pick *o)
@@ -240,7 +243,8 @@ static int check(const checker *c)
     case TERN_OP_POOL: return check_pool(c, &op->u.pool);
     case TERN_OP_HEAD: return check_head(c, &op->u.head);
     case TERN_OP_PICK: return check_pick(c, &op->u.pick);
-    case TERN_OP_COPY_2D: return check_copy(c, &op->u.copy, op->u.copy.from.rows, op->u.copy.from.rows);
+    case TERN_OP_COPY_2D:
+        return check_copy(c, &op->u.copy, op->u.copy.from.rows, op->u.copy.from.rows);
     case TERN_OP_COPY_ROWS: return check_copy(c, &op->u.copy, n_tok, c->limits->n_rows);
     case TERN_N_OPS: break;
     }
@@ -304,11 +308,13 @@ static int check_tokens(const tern_program *program, const tern_batch *batch, te
     for (int t = 0; t < batch->n_tok; t++) {
         const int pos = batch->pos[t], seq = batch->seq[t];
         if (pos < 0 || pos >= program->limits.n_ctx)
-            return tern_fail(err, TERN_E_USAGE, "token %d of the batch has position %d of a context of %d",
-                             t, pos, program->limits.n_ctx);
+            return tern_fail(err, TERN_E_USAGE,
+                             "token %d of the batch has position %d of a context of %d", t, pos,
+                             program->limits.n_ctx);
         if (seq < 0 || seq >= batch->n_seq || (t > 0 && seq < batch->seq[t - 1]))
-            return tern_fail(err, TERN_E_USAGE, "token %d of the batch belongs to sequence %d of %d", t,
-                             seq, batch->n_seq);
+            return tern_fail(err, TERN_E_USAGE,
+                             "token %d of the batch belongs to sequence %d of %d", t, seq,
+                             batch->n_seq);
         farthest = pos > farthest ? pos : farthest;
         if (t + 1 < batch->n_tok && batch->seq[t + 1] == seq) continue;
         const int status =
@@ -337,10 +343,11 @@ int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_
     const tern_batch_limits *limits = &program->limits;
     if (batch->n_tok < 0 || batch->n_tok > limits->n_tok || batch->n_seq < 0 ||
         batch->n_seq > limits->n_seq || batch->n_rows < 0 || batch->n_rows > limits->n_rows)
-        return tern_fail(err, TERN_E_USAGE,
-                         "a batch of %d tokens, %d sequences and %d rows exceeds the program's %d, %d, %d",
-                         batch->n_tok, batch->n_seq, batch->n_rows, limits->n_tok, limits->n_seq,
-                         limits->n_rows);
+        return tern_fail(
+            err, TERN_E_USAGE,
+            "a batch of %d tokens, %d sequences and %d rows exceeds the program's %d, %d, %d",
+            batch->n_tok, batch->n_seq, batch->n_rows, limits->n_tok, limits->n_seq,
+            limits->n_rows);
     int status = check_arrays(program, batch, err);
     if (status == TERN_OK) status = check_tokens(program, batch, err);
     if (status != TERN_OK) return status;
@@ -348,7 +355,8 @@ int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_
         if (batch->rows[r] < 0 || batch->rows[r] >= batch->n_tok)
             return tern_fail(err, TERN_E_USAGE, "row %d of the batch names token %d of %d", r,
                              batch->rows[r], batch->n_tok);
-        if (program->needs_target && (batch->targets[r] < 0 || batch->targets[r] >= program->n_vocab))
+        if (program->needs_target &&
+            (batch->targets[r] < 0 || batch->targets[r] >= program->n_vocab))
             return tern_fail(err, TERN_E_USAGE, "row %d of the batch scores token id %d of %d", r,
                              batch->targets[r], program->n_vocab);
     }

@@ -54,10 +54,11 @@ static const tern_backend *find_or_fail(int *index, const char *name, tern_error
 {
     const tern_backend *backend = find(index, name);
     if (!backend)
-        tern_fail(err, TERN_E_USAGE,
-                  "there is no device '%.40s': use cpu or cpu:N; `tern devices` lists what this machine "
-                  "has",
-                  name);
+        tern_fail(
+            err, TERN_E_USAGE,
+            "there is no device '%.40s': use cpu or cpu:N; `tern devices` lists what this machine "
+            "has",
+            name);
     return backend;
 }
 

@@ -1,4 +1,5 @@
-/* engine.c - an engine's life: devices opened, parts allocated and loaded, everything sized once. */
+/* engine.c - an engine's life: devices opened, parts allocated and loaded, everything sized
+ * once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,7 +52,8 @@ static int place_part(tern_engine *e, int i, const tern_engine_options *options,
 static int load_parts(tern_engine *e, const tern_progress *progress, tern_error *err)
 {
     uint64_t total = 0, done = 0;
-    for (int i = 0; i < e->plan.n_devices; i++) total += tern_part_file_bytes(&e->parts[i], e->model);
+    for (int i = 0; i < e->plan.n_devices; i++)
+        total += tern_part_file_bytes(&e->parts[i], e->model);
     int status = TERN_OK;
     for (int i = 0; i < e->plan.n_devices && status == TERN_OK; i++)
         status = tern_part_load(&e->parts[i], e->model, &done, total, progress, err);
@@ -86,7 +88,8 @@ static int alloc_batch(tern_engine *e, tern_error *err)
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0] && status == TERN_OK; i++)
         status = tern_alloc(arrays[i].slot, arrays[i].count, arrays[i].size, "the batch", err);
     if (status == TERN_OK && e->plan.n_devices > 1)
-        status = tern_alloc(&e->x_staging, n_tok * (size_t)e->config->d, sizeof(float), "the batch", err);
+        status = tern_alloc(&e->x_staging, n_tok * (size_t)e->config->d, sizeof(float), "the batch",
+                            err);
     if (status != TERN_OK) return status;
     for (int p = 0; p < e->plan.n_pages; p++) e->free_pages[p] = e->plan.n_pages - 1 - p;
     e->n_free_pages = e->plan.n_pages;

@@ -69,7 +69,8 @@ struct tern_engine {
     tern_engine_stats stats;
 };
 
-/* Runs engine->batch (ids in engine->ids) through all segments; x then lies on the head's device. */
+/* Runs engine->batch (ids in engine->ids) through all segments; x then lies on the head's
+ * device. */
 int tern_engine_forward(tern_engine *engine, tern_error *err);
 
 /* Zeroes a page in every layer. */

@@ -1,4 +1,5 @@
-/* evaluate.c - logits and log-probabilities of a given sequence, through the same programs as requests. */
+/* evaluate.c - logits and log-probabilities of a given sequence, through the same programs as
+ * requests. */
 #include <string.h>
 
 #include "base/fail.h"
@@ -14,12 +15,15 @@ static int check_idle(const tern_engine *e, const int32_t *ids, int n, tern_erro
         return tern_fail(err, TERN_E_USAGE, "the engine has %d requests: evaluate when it is idle",
                          e->n_running + e->n_waiting);
     if (n < 1 || n > e->plan.workload.n_ctx)
-        return tern_fail(err, TERN_E_USAGE, "a sequence of %d tokens does not fit into the context of %d",
-                         n, e->plan.workload.n_ctx);
+        return tern_fail(err, TERN_E_USAGE,
+                         "a sequence of %d tokens does not fit into the context of %d", n,
+                         e->plan.workload.n_ctx);
     for (int i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= e->config->n_vocab)
-            return tern_fail(err, TERN_E_USAGE, "token %d of the sequence is %d, outside the vocabulary of "
-                             "%d", i, ids[i], e->config->n_vocab);
+            return tern_fail(err, TERN_E_USAGE,
+                             "token %d of the sequence is %d, outside the vocabulary of "
+                             "%d",
+                             i, ids[i], e->config->n_vocab);
     return TERN_OK;
 }
 
@@ -79,7 +83,8 @@ int tern_engine_logits(tern_engine *e, float *logits, const int32_t *ids, int n,
         const int here = n - first < chunk ? n - first : chunk;
         status = run_chunk(e, ids, first, here, err);
         if (status == TERN_OK)
-            status = chunk_logits(e, logits + (size_t)first * (size_t)e->config->n_vocab, here, err);
+            status =
+                chunk_logits(e, logits + (size_t)first * (size_t)e->config->n_vocab, here, err);
     }
     return status;
 }

@@ -1,5 +1,5 @@
-/* forward.c - one batch through the segments of the plan. The residual stream crosses a device border
- * through host memory: 4*d bytes a token. */
+/* forward.c - one batch through the segments of the plan. The residual stream crosses a device
+ * border through host memory: 4*d bytes a token. */
 #include "engine/engine_state.h"
 
 /* x of the batch's tokens from one device to another. */
@@ -11,8 +11,8 @@ static int move_x(tern_engine *e, int from, int to, tern_error *err)
                                bytes, err);
     if (status == TERN_OK) status = tern_stream_sync(e->streams[from], err);
     if (status == TERN_OK)
-        status = tern_upload(e->streams[to], target->buffer, target->offset_bytes, e->x_staging, bytes,
-                             err);
+        status = tern_upload(e->streams[to], target->buffer, target->offset_bytes, e->x_staging,
+                             bytes, err);
     return status;
 }
 

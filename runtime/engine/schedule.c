@@ -1,5 +1,6 @@
-/* schedule.c - requests: queue, admission, batch, step. Decodes come first, chunks of prompts fill what
- * is left of the token budget. A request takes all its pages when it is admitted, so it never runs out. */
+/* schedule.c - requests: queue, admission, batch, step. Decodes come first, chunks of prompts fill
+ * what is left of the token budget. A request takes all its pages when it is admitted, so it never
+ * runs out. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,12 +42,13 @@ static int check_sampling(const tern_sampling *s, int n_vocab, tern_error *err)
         return tern_fail(err, TERN_E_USAGE, "temperature is %g: use 0 for greedy, or at least 1e-6",
                          (double)s->temperature);
     if (s->top_k < 0)
-        return tern_fail(err, TERN_E_USAGE, "top-k is %d: use 0 for off, or a positive number", s->top_k);
+        return tern_fail(err, TERN_E_USAGE, "top-k is %d: use 0 for off, or a positive number",
+                         s->top_k);
     for (int i = 0; i < s->n_bias; i++)
         if (s->bias_ids[i] < 0 || s->bias_ids[i] >= n_vocab || !isfinite(s->bias[i]) ||
             (i > 0 && s->bias_ids[i] <= s->bias_ids[i - 1]))
-            return tern_fail(err, TERN_E_USAGE, "bias %d names token %d of %d, or is not ascending", i,
-                             s->bias_ids[i], n_vocab);
+            return tern_fail(err, TERN_E_USAGE, "bias %d names token %d of %d, or is not ascending",
+                             i, s->bias_ids[i], n_vocab);
     return TERN_OK;
 }
 
@@ -56,16 +58,19 @@ static int check_request(const tern_engine *e, const tern_request *q, tern_error
     if (q->n_prompt < 1)
         return tern_fail(err, TERN_E_USAGE, "the prompt is empty: give it at least one token");
     if (q->n_prompt >= n_ctx)
-        return tern_fail(err, TERN_E_USAGE,
-                         "the prompt has %d tokens and the context %d: shorten it, or ask for a larger "
-                         "context",
-                         q->n_prompt, n_ctx);
+        return tern_fail(
+            err, TERN_E_USAGE,
+            "the prompt has %d tokens and the context %d: shorten it, or ask for a larger "
+            "context",
+            q->n_prompt, n_ctx);
     if (q->max_tokens < 0)
-        return tern_fail(err, TERN_E_USAGE, "%d tokens to generate: use 0 for no limit", q->max_tokens);
+        return tern_fail(err, TERN_E_USAGE, "%d tokens to generate: use 0 for no limit",
+                         q->max_tokens);
     for (int i = 0; i < q->n_prompt; i++)
         if (q->prompt[i] < 0 || q->prompt[i] >= e->config->n_vocab)
-            return tern_fail(err, TERN_E_USAGE, "token %d of the prompt is %d, outside the vocabulary of %d",
-                             i, q->prompt[i], e->config->n_vocab);
+            return tern_fail(err, TERN_E_USAGE,
+                             "token %d of the prompt is %d, outside the vocabulary of %d", i,
+                             q->prompt[i], e->config->n_vocab);
     return check_sampling(&q->sampling, e->config->n_vocab, err);
 }
 
@@ -289,8 +294,9 @@ static int run_batch(tern_engine *e, tern_error *err)
         tern_stream *stream = tern_engine_head_stream(e);
         status = tern_program_run(head->pick, stream, &e->batch, err);
         if (status == TERN_OK)
-            status = tern_download(stream, e->picked, head->picked.buffer, head->picked.offset_bytes,
-                                   (size_t)e->batch.n_rows * sizeof(int32_t), err);
+            status =
+                tern_download(stream, e->picked, head->picked.buffer, head->picked.offset_bytes,
+                              (size_t)e->batch.n_rows * sizeof(int32_t), err);
     }
     return status == TERN_OK ? tern_engine_sync(e, err) : status;
 }

@@ -1,13 +1,12 @@
-/* ternary.c - I2_S codes to bytes and bytes to the public host layout. Called while a model loads,
- * once per weight, so both directions work on whole blocks in loops that compilers vectorise. */
+/* ternary.c - I2_S codes to bytes and back. Called while a model loads, once per weight, so it
+ * works on whole blocks in loops that compilers vectorise. */
 #include "format/ternary.h"
 
 #include <string.h>
 
-#include "tern/device.h"
-
 #define BLOCK 128 /* elements of an I2_S block */
 #define BLOCK_BYTES 32
+#define EACH_BYTE(x) ((uint64_t)(x) * 0x0101010101010101u)
 
 static uint8_t i2s_code(const uint8_t *data, size_t e)
 {
@@ -15,82 +14,48 @@ static uint8_t i2s_code(const uint8_t *data, size_t e)
     return byte >> (6 - 2 * (e % BLOCK / BLOCK_BYTES)) & 3;
 }
 
-/* Elements that do not fill a block. */
-static uint8_t decode_single(uint8_t *codes, const uint8_t *data, size_t first, size_t n)
+/* Elements that do not fill a block; false when one is code 3. */
+static bool decode_single(uint8_t *codes, const uint8_t *data, size_t first, size_t n)
 {
     uint8_t threes = 0;
     for (size_t i = 0; i < n; i++) {
         const uint8_t code = i2s_code(data, first + i);
         codes[i] = code;
-        threes |= code & (code >> 1);
+        threes |= code == 3;
     }
-    return threes & 1;
+    return threes == 0;
 }
 
 bool tern_i2s_decode(uint8_t *codes, const uint8_t *data, size_t first, size_t n)
 {
     size_t head = (BLOCK - first % BLOCK) % BLOCK;
     if (head > n) head = n;
-    uint8_t threes = decode_single(codes, data, first, head);
+    bool valid = decode_single(codes, data, first, head);
     size_t done = head;
+    uint64_t threes = 0;
     for (; n - done >= BLOCK; done += BLOCK) {
         const uint8_t *block = data + (first + done) / BLOCK * BLOCK_BYTES;
-        uint8_t *out = codes + done;
-        for (size_t j = 0; j < BLOCK_BYTES; j++) {
-            const uint8_t byte = block[j];
-            out[j] = byte >> 6;
-            out[j + 32] = byte >> 4 & 3;
-            out[j + 64] = byte >> 2 & 3;
-            out[j + 96] = byte & 3;
-            threes |= byte & (byte >> 1) & 0x55;
+        for (size_t j = 0; j < BLOCK_BYTES; j += 8) {
+            uint64_t word;
+            memcpy(&word, block + j, 8);
+            for (size_t group = 0; group < 4; group++) {
+                const uint64_t out = word >> (6 - 2 * group) & EACH_BYTE(3);
+                memcpy(codes + done + BLOCK_BYTES * group + j, &out, 8);
+            }
+            threes |= word & (word >> 1) & EACH_BYTE(0x55);
         }
     }
-    threes |= decode_single(codes + done, data, first + done, n - done);
-    return threes == 0;
+    valid &= decode_single(codes + done, data, first + done, n - done);
+    return valid && threes == 0;
 }
 
 void tern_i2s_encode(uint8_t *data, const uint8_t *codes, size_t n)
 {
     for (size_t block = 0; block < n / BLOCK; block++, data += BLOCK_BYTES, codes += BLOCK)
-        for (size_t j = 0; j < BLOCK_BYTES; j++)
-            data[j] =
-                (uint8_t)(codes[j] << 6 | codes[j + 32] << 4 | codes[j + 64] << 2 | codes[j + 96]);
-}
-
-/* Row words of four tiles: columns 4p + b of a tile sit at bits 8b + 2p, so a word is the four
- * groups of four codes, read as words and shifted into place; no code crosses a byte. */
-static void pack_row(uint8_t *tiles, const uint8_t codes[TERN_PAD_K], int row)
-{
-    for (int tile = 0; tile < TERN_PAD_K / TERN_TILE_COLS; tile++) {
-        uint32_t group[4];
-        memcpy(group, codes + tile * TERN_TILE_COLS, sizeof group);
-        const uint32_t word = group[0] | group[1] << 2 | group[2] << 4 | group[3] << 6;
-        memcpy(tiles + tile * 64 + row * 4, &word, sizeof word);
-    }
-}
-
-void tern_host_pack(uint8_t *tiles, const uint8_t *codes, size_t ld, int rows, int k)
-{
-    uint8_t padded[TERN_PAD_K];
-    for (int col = 0; col < k; col += TERN_PAD_K, tiles += 4 * TERN_PAD_K) {
-        const int width = k - col < TERN_PAD_K ? k - col : TERN_PAD_K;
-        for (int row = 0; row < TERN_TILE_ROWS; row++) {
-            const uint8_t *from = row < rows ? codes + (size_t)row * ld + (size_t)col : NULL;
-            if (!from || width < TERN_PAD_K) {
-                memset(padded, 1, sizeof padded);
-                if (from) memcpy(padded, from, (size_t)width);
-                from = padded;
-            }
-            pack_row(tiles, from, row);
+        for (size_t j = 0; j < BLOCK_BYTES; j += 8) {
+            uint64_t group[4];
+            for (size_t g = 0; g < 4; g++) memcpy(&group[g], codes + BLOCK_BYTES * g + j, 8);
+            const uint64_t word = group[0] << 6 | group[1] << 4 | group[2] << 2 | group[3];
+            memcpy(data + j, &word, 8);
         }
-    }
-}
-
-int tern_host_code(const uint8_t *tiles, int row, int col, int k)
-{
-    const size_t per_row =
-        (size_t)(k + TERN_PAD_K - 1) / TERN_PAD_K * (TERN_PAD_K / TERN_TILE_COLS);
-    const size_t tile = (size_t)(row / TERN_TILE_ROWS) * per_row + (size_t)(col / TERN_TILE_COLS);
-    const int p = col % TERN_TILE_COLS / 4, b = col % 4;
-    return tiles[tile * 64 + (size_t)(row % TERN_TILE_ROWS) * 4 + (size_t)b] >> (2 * p) & 3;
 }

@@ -232,7 +232,11 @@ static int load_cutter(builder *b, const char *pre, uint64_t n_tokens, uint64_t 
     int status = tern_gguf_text(&name, b->gguf, KEY("pre"), b->err);
     if (status != TERN_OK) return status;
     const bool llama3 = n_tokens == LLAMA3_TOKENS || n_merges == LLAMA3_MERGES;
-    if (!pre && !name.data) pre = llama3 ? "llama-bpe" : "default";
+    if (!pre && !name.data) {
+        pre = llama3 ? "llama-bpe" : "default";
+        tern_log(llama3 ? TERN_LOG_INFO : TERN_LOG_WARNING,
+                 "'%s' does not name its pre-tokenizer: taking %s", b->gguf->name, pre);
+    }
     if (pre) name = (tern_text){.data = pre, .bytes = strlen(pre)};
     bool known = false;
     status = tern_cutter_create(&b->tokenizer->cutter, &known, name.data, name.bytes, true, b->err);

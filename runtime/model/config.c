@@ -129,8 +129,8 @@ static int read_shapes(tern_model_config *c, const reader *r, int n_tokens)
     if (status != TERN_OK) return status;
     if (value_length != c->hd || rope_dims != c->hd)
         return tern_fail(r->err, TERN_E_MODEL,
-                         "'%s': head sizes of keys %d, values %d and rotation %d differ", r->gguf->name,
-                         c->hd, value_length, rope_dims);
+                         "'%s': head sizes of keys %d, values %d and rotation %d differ",
+                         r->gguf->name, c->hd, value_length, rope_dims);
     if (c->h % c->kv != 0 || c->hd % 4 != 0 || c->hd > TERN_MAX_HD)
         return tern_fail(r->err, TERN_E_MODEL,
                          "'%s': %d query heads on %d KV heads of size %d cannot be computed",

@@ -1,4 +1,5 @@
-/* graph.c - BitNet b1.58 (FORMATS 9.1) as operations of the device contract; readable in one sitting. */
+/* graph.c - BitNet b1.58 (FORMATS 9.1) as operations of the device contract; readable in one
+ * sitting. */
 #include "model/graph.h"
 
 /* A list under construction. */

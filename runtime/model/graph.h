@@ -1,4 +1,5 @@
-/* graph.h - the forward pass as lists of operations: the one place that says what a layer computes. */
+/* graph.h - the forward pass as lists of operations: the one place that says what a layer
+ * computes. */
 #ifndef TERN_MODEL_GRAPH_H
 #define TERN_MODEL_GRAPH_H
 

@@ -1,4 +1,5 @@
-/* model.c - opening a model: the file's tensors found, typed and measured before anything is loaded. */
+/* model.c - opening a model: the file's tensors found, typed and measured before anything is
+ * loaded. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,16 +23,19 @@ static int find_tensor(const tern_gguf_tensor **out, const tern_model *model, co
     const tern_gguf_tensor *t = tern_gguf_find_tensor(model->gguf, name);
     if (!t) return tern_fail(err, TERN_E_MODEL, "'%s' lacks the tensor %s", file, name);
     const int rows = shape[1] ? shape[1] : 1;
-    if (t->ne[0] != (uint64_t)shape[0] || t->ne[1] != (uint64_t)rows || t->ne[2] != 1 || t->ne[3] != 1)
+    if (t->ne[0] != (uint64_t)shape[0] || t->ne[1] != (uint64_t)rows || t->ne[2] != 1 ||
+        t->ne[3] != 1)
         return tern_fail(err, TERN_E_MODEL,
-                         "'%s': tensor %s is %llu x %llu, but the model's shapes ask for %d x %d", file,
-                         name, (unsigned long long)t->ne[1], (unsigned long long)t->ne[0], rows,
-                         shape[0]);
+                         "'%s': tensor %s is %llu x %llu, but the model's shapes ask for %d x %d",
+                         file, name, (unsigned long long)t->ne[1], (unsigned long long)t->ne[0],
+                         rows, shape[0]);
     const int fits = kind == KIND_TERNARY ? t->type == TERN_GGML_I2_S
                                           : t->type == TERN_GGML_F32 || t->type == TERN_GGML_F16;
     if (!fits)
-        return tern_fail(err, TERN_E_MODEL, "'%s': tensor %s at offset %zu has type %u: this version "
-                         "reads %s there", file, name, t->offset, t->type,
+        return tern_fail(err, TERN_E_MODEL,
+                         "'%s': tensor %s at offset %zu has type %u: this version "
+                         "reads %s there",
+                         file, name, t->offset, t->type,
                          kind == KIND_TERNARY ? "I2_S (36)" : "F32 (0) and F16 (1)");
     *out = t;
     return TERN_OK;
@@ -69,7 +73,8 @@ static int find_layer(tern_layer_tensors *t, const tern_model *model, int layer,
     };
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
         if (!list[i].wanted) continue;
-        const int status = find_in_layer(list[i].out, model, layer, list[i].name, list[i].shape, err);
+        const int status =
+            find_in_layer(list[i].out, model, layer, list[i].name, list[i].shape, err);
         if (status != TERN_OK) return status;
     }
     return TERN_OK;
@@ -79,15 +84,17 @@ static int find_tensors(tern_model *model, tern_error *err)
 {
     tern_model_config *c = &model->config;
     const int table[2] = {c->d, c->n_vocab}, norm[2] = {c->d, 0};
-    int status = find_tensor(&model->token_embd, model, "token_embd.weight", KIND_FLOAT, table, err);
+    int status =
+        find_tensor(&model->token_embd, model, "token_embd.weight", KIND_FLOAT, table, err);
     if (status == TERN_OK)
-        status = find_tensor(&model->output_norm, model, "output_norm.weight", KIND_FLOAT, norm, err);
+        status =
+            find_tensor(&model->output_norm, model, "output_norm.weight", KIND_FLOAT, norm, err);
     c->tied = tern_gguf_find_tensor(model->gguf, "output.weight") == NULL;
     if (status == TERN_OK && !c->tied)
         status = find_tensor(&model->output, model, "output.weight", KIND_FLOAT, table, err);
     if (status == TERN_OK)
-        status = tern_alloc(&model->layers, (size_t)c->n_layers, sizeof *model->layers, "the layers",
-                            err);
+        status = tern_alloc(&model->layers, (size_t)c->n_layers, sizeof *model->layers,
+                            "the layers", err);
     for (int l = 0; l < c->n_layers && status == TERN_OK; l++)
         status = find_layer(&model->layers[l], model, l, err);
     return status;
@@ -96,7 +103,8 @@ static int find_tensors(tern_model *model, tern_error *err)
 static int bad_canary(const tern_gguf *gguf, tern_error *err)
 {
     return tern_fail(err, TERN_E_MODEL,
-                     "'%s': the tern.canary keys do not fit together: make the file again", gguf->name);
+                     "'%s': the tern.canary keys do not fit together: make the file again",
+                     gguf->name);
 }
 
 static int read_canary(tern_model *model, tern_error *err)
@@ -136,8 +144,8 @@ static int open_parts(tern_model *model, const char *path, tern_error *err)
 {
     int status = path ? tern_gguf_open(&model->gguf, path, err)
                       : tern_gguf_parse(&model->gguf, tern_demo_begin,
-                                        (size_t)(tern_demo_end - tern_demo_begin), "the embedded model",
-                                        err);
+                                        (size_t)(tern_demo_end - tern_demo_begin),
+                                        "the embedded model", err);
     if (status == TERN_OK)
         status = tern_tokenizer_from_gguf(&model->tokenizer, model->gguf, NULL, err);
     if (status == TERN_OK)

@@ -1,4 +1,5 @@
-/* model_file.h - an open model inside the model floor: the file's tensors by role, all of them checked. */
+/* model_file.h - an open model inside the model floor: the file's tensors by role, all of them
+ * checked. */
 #ifndef TERN_MODEL_FILE_H
 #define TERN_MODEL_FILE_H
 

@@ -1,5 +1,5 @@
-/* part.c - places and memory of a part. The layout pass and the allocation run the same code: the first
- * with buffers NULL, the second only filling them in. */
+/* part.c - places and memory of a part. The layout pass and the allocation run the same code: the
+ * first with buffers NULL, the second only filling them in. */
 #include "model/part.h"
 
 #include <stdlib.h>
@@ -16,7 +16,8 @@ const char *tern_memory_class_name(tern_memory_class memory_class)
     return names[memory_class];
 }
 
-/* Takes bytes from a class, 64-byte aligned; sizes that overflow end up as SIZE_MAX and fail later. */
+/* Takes bytes from a class, 64-byte aligned; sizes that overflow end up as SIZE_MAX and fail
+ * later. */
 static size_t take(tern_part *part, tern_memory_class memory_class, size_t bytes)
 {
     uint64_t *used = &part->memory.bytes[memory_class];
@@ -77,7 +78,8 @@ static int layout_layer(tern_part *part, int l, tern_error *err)
     if (part->desc.attn[l]) {
         layer->attn_norm = take_span(part, TERN_MEMORY_CONSTANTS, 1, c->d, TERN_F32);
         if (c->sub_norms)
-            layer->attn_sub_norm = take_span(part, TERN_MEMORY_CONSTANTS, 1, c->h * c->hd, TERN_F32);
+            layer->attn_sub_norm =
+                take_span(part, TERN_MEMORY_CONSTANTS, 1, c->h * c->hd, TERN_F32);
         const size_t page = tern_kv_page_bytes(part->desc.kv_type, c->kv, c->hd);
         layer->pool = (tern_kv_pool){
             NULL, take(part, TERN_MEMORY_KV, product(page, (size_t)part->desc.n_pages)),
@@ -129,7 +131,8 @@ static void layout_activations(tern_part *part)
     part->score = take_opaque(part, (size_t)n_tok * sizeof(tern_score));
 }
 
-/* Maximal runs of half-layers that are here; the embedding joins the run that begins at the first. */
+/* Maximal runs of half-layers that are here; the embedding joins the run that begins at the
+ * first. */
 static void find_segments(tern_part *part)
 {
     const int n_halves = 2 * part->config->n_layers;
@@ -195,7 +198,8 @@ static int alloc_lists(tern_part *part, tern_error *err)
         status = tern_alloc(&part->unplaced, n * TERN_N_LAYER_MATRICES + 2, sizeof *part->unplaced,
                             "the weights", err);
     if (status == TERN_OK)
-        status = tern_alloc(&part->segments, 2 * n + 1, sizeof *part->segments, "the segments", err);
+        status =
+            tern_alloc(&part->segments, 2 * n + 1, sizeof *part->segments, "the segments", err);
     return status;
 }
 
@@ -214,8 +218,10 @@ int tern_part_layout(tern_part *out, const tern_part_desc *desc, const tern_mode
     }
     for (int i = 0; i < TERN_N_MEMORY_CLASSES && status == TERN_OK; i++) {
         if (part.memory.bytes[i] >= SIZE_MAX / 4)
-            status = tern_fail(err, TERN_E_FIT, "the %s of this model do not fit into any memory: ask "
-                               "for a smaller context", tern_memory_class_name((tern_memory_class)i));
+            status = tern_fail(err, TERN_E_FIT,
+                               "the %s of this model do not fit into any memory: ask "
+                               "for a smaller context",
+                               tern_memory_class_name((tern_memory_class)i));
         part.memory.total += part.memory.bytes[i];
     }
     if (status == TERN_OK)
@@ -239,7 +245,8 @@ static int place_weight(const tern_weight **slot, tern_part *part, tern_memory_c
     return status;
 }
 
-/* On failure the slots that still hold stand-ins are cleared, so that destroying the part is safe. */
+/* On failure the slots that still hold stand-ins are cleared, so that destroying the part is
+ * safe. */
 static int place_weights(tern_part *part, tern_error *err)
 {
     int status = TERN_OK;
@@ -302,17 +309,19 @@ int tern_part_allocate(tern_part *part, tern_device *device, tern_error *err)
     part->device = device;
     const uint64_t budget = device->budget_bytes ? device->budget_bytes : device->info.free_bytes;
     if (budget && part->memory.total > budget)
-        return tern_fail(err, TERN_E_FIT,
-                         "%s: the model takes %.1f MiB (%llu bytes), of which %.1f MiB are KV, but %.1f "
-                         "MiB (%llu bytes) are there: ask for a smaller context (-c)",
-                         device->info.name, (double)part->memory.total / 1048576.0,
-                         (unsigned long long)part->memory.total,
-                         (double)part->memory.bytes[TERN_MEMORY_KV] / 1048576.0,
-                         (double)budget / 1048576.0, (unsigned long long)budget);
+        return tern_fail(
+            err, TERN_E_FIT,
+            "%s: the model takes %.1f MiB (%llu bytes), of which %.1f MiB are KV, but %.1f "
+            "MiB (%llu bytes) are there: ask for a smaller context (-c)",
+            device->info.name, (double)part->memory.total / 1048576.0,
+            (unsigned long long)part->memory.total,
+            (double)part->memory.bytes[TERN_MEMORY_KV] / 1048576.0, (double)budget / 1048576.0,
+            (unsigned long long)budget);
     int status = TERN_OK;
     for (int i = 0; i < TERN_MEMORY_SCRATCH && status == TERN_OK; i++)
         if (part->memory.bytes[i])
-            status = tern_buffer_create(&part->buffers[i], device, (size_t)part->memory.bytes[i], err);
+            status =
+                tern_buffer_create(&part->buffers[i], device, (size_t)part->memory.bytes[i], err);
     if (status != TERN_OK) return status;
     status = place_weights(part, err);
     if (status != TERN_OK) return status;

@@ -1,5 +1,5 @@
-/* part.h - the part of a model that one device holds: its memory, laid out by one function for planner
- * and allocator alike, its weights, and its programs.
+/* part.h - the part of a model that one device holds: its memory, laid out by one function for
+ * planner and allocator alike, its weights, and its programs.
  *
  *   tern_part_layout    pure: every object gets its place, every class its bytes (buffers NULL)
  *   tern_part_allocate  the same part on a device: buffers, weights without values, programs
@@ -29,7 +29,8 @@ typedef struct tern_layer_part {
     tern_kv_pool pool;
 } tern_layer_part;
 
-/* A run of half-layers (2*layer, 2*layer + 1) that one program computes; `embed`: it begins with EMBED. */
+/* A run of half-layers (2*layer, 2*layer + 1) that one program computes; `embed`: it begins with
+ * EMBED. */
 typedef struct tern_segment {
     int first, end; /* half open; empty for an embedding on its own */
     int embed;
@@ -69,7 +70,8 @@ typedef struct tern_part {
 int tern_part_layout(tern_part *out, const tern_part_desc *desc, const tern_model_config *config,
                      const tern_backend *backend, tern_error *err);
 
-/* Gives a laid-out part its memory on a device of its backend. On failure the part stays destroyable. */
+/* Gives a laid-out part its memory on a device of its backend. On failure the part stays
+ * destroyable. */
 int tern_part_allocate(tern_part *part, tern_device *device, tern_error *err);
 
 /* Reads the part's weights from the model's file, reporting bytes done of `total` from *done on. */

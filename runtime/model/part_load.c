@@ -1,5 +1,6 @@
-/* part_load.c - the values of a part, streamed from the mapped file: a few hundred rows at a time are
- * translated into the public host layout and imported; what was read is given back to the system. */
+/* part_load.c - the values of a part, streamed from the mapped file: a few hundred rows at a time
+ * are translated into the public host layout and imported; what was read is given back to the
+ * system. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "base/f16.h"
 #include "base/fail.h"
 #include "base/memory.h"
+#include "device/host_layout.h"
 #include "format/ternary.h"
 #include "model/model_file.h"
 #include "model/part.h"
@@ -23,6 +25,18 @@ typedef struct loader {
     const tern_progress *progress;
     tern_error *err;
 } loader;
+
+/* The device contract takes tables and gains as finite; here is where that is checked. */
+static int check_finite(const loader *l, const float *values, size_t n, const tern_gguf_tensor *t)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i]))
+            return tern_fail(l->err, TERN_E_MODEL,
+                             "'%s': tensor %.*s holds the value %g: the file is damaged",
+                             l->model->gguf->name, (int)t->name.bytes, t->name.data,
+                             (double)values[i]);
+    return TERN_OK;
+}
 
 static int report(loader *l, size_t bytes)
 {
@@ -53,7 +67,8 @@ static int read_scale(float *out, const loader *l, const tern_gguf_tensor *t)
 {
     memcpy(out, l->model->gguf->file.data + t->offset + t->n_elements / 4, sizeof *out);
     if (isfinite(*out) && *out >= 0.0f) return TERN_OK;
-    return tern_fail(l->err, TERN_E_MODEL, "'%s': the scale of tensor %.*s is %g: the file is damaged",
+    return tern_fail(l->err, TERN_E_MODEL,
+                     "'%s': the scale of tensor %.*s is %g: the file is damaged",
                      l->model->gguf->name, (int)t->name.bytes, t->name.data, (double)*out);
 }
 
@@ -140,18 +155,16 @@ static int load_matrix(loader *l, const tern_weight *weight, const stacked *m)
 
 /* ---- tables (N7) ---------------------------------------------------------------------------- */
 
-/* Column factors: the power of two 2^e for which the column's largest magnitude lies in [2^e, 2^(e+1));
- * 1 for a zero column. Dividing by them equalises the columns; it is exact. */
+/* Column factors: the power of two 2^e for which the column's largest magnitude lies in [2^e,
+ * 2^(e+1)); 1 for a zero column. Dividing by them equalises the columns; it is exact. */
 static int equalise(loader *l, float *col, float *row, const tern_gguf_tensor *t)
 {
     const size_t d = (size_t)t->ne[0], n_vocab = (size_t)t->ne[1];
     for (size_t v = 0; v < n_vocab; v++) {
         tern_tensor_floats(row, l->model->gguf, t, v * d, d);
+        const int status = check_finite(l, row, d, t);
+        if (status != TERN_OK) return status;
         for (size_t i = 0; i < d; i++) {
-            if (!isfinite(row[i]))
-                return tern_fail(l->err, TERN_E_MODEL, "'%s': row %zu of tensor %.*s holds a value that "
-                                 "is not finite: the file is damaged", l->model->gguf->name, v,
-                                 (int)t->name.bytes, t->name.data);
             const float magnitude = fabsf(row[i]);
             col[i] = magnitude > col[i] ? magnitude : col[i];
         }
@@ -236,16 +249,11 @@ static int upload_row(loader *l, const tern_span *to, const float *from)
     return status == TERN_OK ? tern_stream_sync(l->stream, l->err) : status;
 }
 
-/* The values of a norm's gain. The device contract takes them as finite; here is where that is checked. */
+/* The values of a norm's gain. */
 static int read_gain(float *gain, const loader *l, const tern_gguf_tensor *t, size_t n)
 {
     tern_tensor_floats(gain, l->model->gguf, t, 0, n);
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(gain[i]))
-            return tern_fail(l->err, TERN_E_MODEL, "'%s': element %zu of tensor %.*s is %g: the file is "
-                             "damaged", l->model->gguf->name, i, (int)t->name.bytes, t->name.data,
-                             (double)gain[i]);
-    return TERN_OK;
+    return check_finite(l, gain, n, t);
 }
 
 /* The head's gain: output norm times the column factors of the table it reads. */
@@ -257,6 +265,7 @@ static int upload_head_gain(loader *l, const float *col)
     if (status != TERN_OK) return status;
     status = read_gain(gain, l, l->model->output_norm, d);
     for (size_t i = 0; i < d; i++) gain[i] *= col[i];
+    if (status == TERN_OK) status = check_finite(l, gain, d, l->model->output_norm);
     if (status == TERN_OK) status = upload_row(l, &l->part->head_gain, gain);
     free(gain);
     return status;
@@ -303,7 +312,8 @@ static int load_rope(loader *l)
     if (!to->buffer) return TERN_OK;
     float *table;
     const int n = (int)to->rows, hd = (int)to->cols;
-    int status = tern_alloc(&table, (size_t)n * (size_t)hd, sizeof *table, "the rotary table", l->err);
+    int status =
+        tern_alloc(&table, (size_t)n * (size_t)hd, sizeof *table, "the rotary table", l->err);
     if (status != TERN_OK) return status;
     tern_rope_table(table, 0, n, hd, l->part->config->rope_base);
     status = upload_row(l, to, table);
@@ -347,7 +357,8 @@ int tern_part_load(tern_part *part, const tern_model *model, uint64_t *done, uin
     loader l = {part, model, NULL, done, total, progress, err};
     int status = tern_stream_create(&l.stream, part->device, err);
     if (status == TERN_OK) status = load_tables(&l);
-    for (int i = 0; i < part->config->n_layers && status == TERN_OK; i++) status = load_layer(&l, i);
+    for (int i = 0; i < part->config->n_layers && status == TERN_OK; i++)
+        status = load_layer(&l, i);
     if (status == TERN_OK) status = load_rope(&l);
     tern_stream_destroy(l.stream);
     return status;

@@ -14,15 +14,16 @@ static int fill_workload(tern_workload *w, const tern_model_config *config, tern
     if (w->n_seq == 0) w->n_seq = 1;
     if (w->n_tok == 0) w->n_tok = w->n_ctx < 256 ? w->n_ctx : 256;
     if (w->n_ctx < 1 || w->n_ctx > config->n_ctx)
-        return tern_fail(err, TERN_E_USAGE, "a context of %d tokens: this model takes 1 to %d", w->n_ctx,
-                         config->n_ctx);
+        return tern_fail(err, TERN_E_USAGE, "a context of %d tokens: this model takes 1 to %d",
+                         w->n_ctx, config->n_ctx);
     if (w->n_seq < 1 || w->n_seq > TERN_HEAD_MAX_ROWS)
         return tern_fail(err, TERN_E_USAGE, "%d requests at once: use 1 to %d", w->n_seq,
                          TERN_HEAD_MAX_ROWS);
     if (w->n_tok < 1 || w->n_tok > 65536)
         return tern_fail(err, TERN_E_USAGE, "%d tokens in a step: use 1 to 65536", w->n_tok);
     if (w->kv_type != TERN_KV_F16 && w->kv_type != TERN_KV_I8)
-        return tern_fail(err, TERN_E_USAGE, "KV type %d is none of f16 (0) and i8 (1)", (int)w->kv_type);
+        return tern_fail(err, TERN_E_USAGE, "KV type %d is none of f16 (0) and i8 (1)",
+                         (int)w->kv_type);
     if (w->head_type != TERN_HEAD_I16 && w->head_type != TERN_HEAD_I8)
         return tern_fail(err, TERN_E_USAGE, "head type %d is none of i16 (0) and i8 (1)",
                          (int)w->head_type);
@@ -42,8 +43,8 @@ static int split_devices(tern_plan *plan, const char *devices, tern_error *err)
         char *name = plan->devices[plan->n_devices];
         const size_t cap = sizeof plan->devices[0];
         if (n == 0 || n >= cap)
-            return tern_fail(err, TERN_E_USAGE, "'%.60s' is no list of devices: write cpu or cpu:0,cpu:1",
-                             devices);
+            return tern_fail(err, TERN_E_USAGE,
+                             "'%.60s' is no list of devices: write cpu or cpu:0,cpu:1", devices);
         snprintf(name, cap, "%.*s%s", (int)n, at, memchr(at, ':', n) ? "" : ":0");
         if (!tern_backend_find(name, err)) return TERN_E_USAGE;
         for (int i = 0; i < plan->n_devices; i++)

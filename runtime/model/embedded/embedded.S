@@ -1,4 +1,5 @@
-/* embedded.S - the demo model as read-only data of the program: tern_demo_begin .. tern_demo_end. */
+/* embedded.S - the demo model as read-only data of the program: tern_demo_begin ..
+ * tern_demo_end. */
     .section .rodata
     .balign 64
     .global tern_demo_begin
