@@ -1,6 +1,6 @@
-/* test_alloc.c - memory that runs out: a step allocates nothing, and an allocation that fails anywhere in
- * the life of an engine gives one clean error. The linker sends every allocation of the library through
- * the wrappers here; those of the system's libraries stay outside. */
+/* test_alloc.c - memory that runs out: a step allocates nothing, and an allocation that fails
+ * anywhere in the life of an engine gives one clean error. The linker sends every allocation of the
+ * library through the wrappers here; those of the system's libraries stay outside. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# test_cli.sh - the program as people meet it: exit codes, one sentence on standard error, answers alone
-# on standard output, and the same answer however it is computed.
+# test_cli.sh - the program as people meet it: exit codes, one sentence on standard error, answers
+# alone on standard output, and the same answer however it is computed.
 #
 #   tests/test_cli.sh TERN GOLDEN_MODEL
 set -eu
@@ -28,13 +28,13 @@ fine() {
     [ "$code" = 0 ] || fail "tern $*: exit code $code: $(cat "$tmp/err")"
 }
 
-# refused CODE WORDS ARGS: that exit code, one sentence with all the words, nothing on standard output.
+# refused CODE WORDS ARGS: that exit code, one sentence with all the words, and no other output.
 refused() {
     local wanted=$1 words=$2
     shift 2
     call "$@"
     [ "$code" = "$wanted" ] || fail "tern $*: exit code $code instead of $wanted"
-    [ ! -s "$tmp/out" ] || fail "tern $*: writes to standard output: $(head -c 200 "$tmp/out")"
+    [ ! -s "$tmp/out" ] || fail "tern $*: on standard output: $(head -c 200 "$tmp/out")"
     [ "$(wc -l <"$tmp/err")" = 1 ] || fail "tern $*: not one line: $(cat "$tmp/err")"
     grep -q '^tern: ' "$tmp/err" || fail "tern $*: says $(cat "$tmp/err")"
     for word in $words; do
@@ -46,7 +46,7 @@ refused() {
 if perl -MJSON::PP -e 1 2>/dev/null; then
     is_json() { perl -MJSON::PP -0777 -ne 'decode_json($_)' "$tmp/out" 2>/dev/null; }
 elif python3 -c 'import json' 2>/dev/null; then
-    is_json() { python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$tmp/out" 2>/dev/null; }
+    is_json() { python3 -c 'import json, sys; json.load(sys.stdin)' <"$tmp/out" 2>/dev/null; }
 else
     echo 'without perl with JSON::PP or python3, JSON is not parsed here'
     is_json() { [ -s "$tmp/out" ]; }
@@ -188,8 +188,8 @@ test_json() {
 
 test_full_disk() {
     [ -w /dev/full ] || return 0
-    local arguments=('--version' '--help' 'run --help' 'run -p x -n 4' 'run -p x -n 4 --json' 'verify'
-        'verify --json' 'devices' 'devices --json' 'tokenize -p x' 'tokenize -p x --json')
+    local arguments=('--version' '--help' 'run --help' 'run -p x -n 4' 'run -p x -n 4 --json'
+        'verify' 'verify --json' 'devices' 'devices --json' 'tokenize -p x' 'tokenize -p x --json')
     for words in "${arguments[@]}"; do
         code=0
         cases=$((cases + 1))
@@ -201,7 +201,7 @@ test_full_disk() {
 }
 
 prompt='Once upon a time'
-long='one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen'
+long='one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'
 printf '%s' "$prompt" >"$tmp/prompt"
 test_help
 test_usage
