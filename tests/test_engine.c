@@ -102,6 +102,8 @@ static void test_refusals(void **state)
     refuse(&r, TERN_E_USAGE, "top-p is 1.5");
     r.sampling = (tern_sampling){.top_k = -3};
     refuse(&r, TERN_E_USAGE, "top-k is -3");
+    r.sampling = (tern_sampling){.n_bias = -1};
+    refuse(&r, TERN_E_USAGE, "-1");
     const int32_t bias_ids[2] = {7, 7};
     const float bias[2] = {1.0f, 2.0f};
     r.sampling = (tern_sampling){.n_bias = 2, .bias_ids = bias_ids, .bias = bias};

@@ -336,7 +336,8 @@ static void test_single_bytes(void **state)
     for (int i = 0; i < 3000; i++) {
         uint8_t *at = m->bytes + case_next(&seed) % header;
         const uint8_t before = *at;
-        *at = i % 2 ? (uint8_t)case_next(&seed) : (uint8_t)(before ^ 1u << case_next(&seed) % 8);
+        const unsigned flipped = before ^ 1u << case_next(&seed) % 8;
+        *at = (uint8_t)(i % 2 ? case_next(&seed) : flipped);
         tern_model *model = NULL;
         tern_error err = {0};
         const int status = tern_model_open(&model, copy_write(m, m->n), &err);

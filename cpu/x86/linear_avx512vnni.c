@@ -94,7 +94,7 @@ static INLINE void dot_shifted(__m512i *dot, const tile_view *v, const int group
 static INLINE void store(const tern_linear_args *a, __m512i dot, int t, int row, int row_end)
 {
     const int n = row_end - row;
-    const __mmask16 rows = n >= ROWS ? 0xffff : (__mmask16)((1u << n) - 1);
+    const __mmask16 rows = (__mmask16)(n >= ROWS ? 0xffffu : (1u << n) - 1);
     float *y = a->y + t * a->ldy + row;
     const __m512 acc = _mm512_cvtepi32_ps(_mm512_sub_epi32(dot, _mm512_set1_epi32(a->q_sum[t])));
     const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(a->q_scale[t]),

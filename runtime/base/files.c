@@ -14,7 +14,8 @@
 
 int tern_file_map(tern_file *out, const char *path, tern_error *err)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Without O_NONBLOCK a pipe would wait for its writer. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return tern_fail(err, TERN_E_IO, "cannot open '%s': %s", path, strerror(errno));
     struct stat st;
     int status = TERN_OK;

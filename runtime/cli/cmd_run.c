@@ -57,6 +57,7 @@ typedef struct answer {
 
 static int put_text(answer *a, const char *text, size_t n, tern_error *err)
 {
+    if (n == 0) return TERN_OK;
     if (a->stream) {
         if (fwrite(text, 1, n, stdout) != n || fflush(stdout) != 0)
             return tern_fail(err, TERN_E_IO, "cannot write to standard output");

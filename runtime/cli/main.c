@@ -28,6 +28,22 @@ static void print_log(void *user, tern_log_level level, const char *line)
     fprintf(stderr, "tern: %s%s\n", level == TERN_LOG_WARNING ? "warning: " : "", line);
 }
 
+static int run_command(int argc, char **argv, tern_error *err)
+{
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("tern %s\n", tern_version());
+        return TERN_OK;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help(stdout);
+        return TERN_OK;
+    }
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(argv[1], commands[i]->name) == 0)
+            return commands[i]->run(argc - 1, argv + 1, err);
+    return tern_fail(err, TERN_E_USAGE, "'%.40s' is no command: see `tern --help`", argv[1]);
+}
+
 int main(int argc, char **argv)
 {
     tern_log_set(print_log, NULL);
@@ -35,23 +51,8 @@ int main(int argc, char **argv)
         print_help(stderr);
         return TERN_E_USAGE;
     }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("tern %s\n", tern_version());
-        return 0;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help(stdout);
-        return 0;
-    }
     tern_error err = {0};
-    int status = TERN_E_USAGE;
-    const cli_command *chosen = NULL;
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        if (strcmp(argv[1], commands[i]->name) == 0) chosen = commands[i];
-    if (chosen)
-        status = chosen->run(argc - 1, argv + 1, &err);
-    else
-        tern_fail(&err, TERN_E_USAGE, "'%.40s' is no command: see `tern --help`", argv[1]);
+    int status = run_command(argc, argv, &err);
     if (status == TERN_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = tern_fail(&err, TERN_E_IO, "cannot write to standard output");
     if (status != TERN_OK) fprintf(stderr, "tern: %s\n", err.text);

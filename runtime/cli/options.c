@@ -40,7 +40,7 @@ static int set_u64(void *at, const cli_option *o, const char *text, tern_error *
     char *end;
     errno = 0;
     const unsigned long long value = strtoull(text, &end, 10);
-    if (end == text || *end || errno || text[0] == '-')
+    if (text[0] < '0' || text[0] > '9' || *end || errno)
         return bad_value(o, text, "a whole number that is not negative", err);
     const uint64_t wide = value;
     memcpy(at, &wide, sizeof wide);
@@ -135,7 +135,9 @@ static void make_tables(getopt_tables *t, const cli_command *command)
 
 static int refuse_option(const cli_command *command, int what, char **argv, tern_error *err)
 {
-    const char *text = argv[optind - 1];
+    /* A letter stands in optopt; a long name is what was read last. */
+    const char letter[] = {'-', (char)optopt, 0};
+    const char *text = optopt > 0 && optopt < 256 ? letter : argv[optind - 1];
     if (what == ':')
         return tern_fail(err, TERN_E_USAGE, "'%.60s' wants an argument: see `tern %s --help`", text,
                          command->name);

@@ -44,6 +44,9 @@ static int check_sampling(const tern_sampling *s, int n_vocab, tern_error *err)
     if (s->top_k < 0)
         return tern_fail(err, TERN_E_USAGE, "top-k is %d: use 0 for off, or a positive number",
                          s->top_k);
+    if (s->n_bias < 0)
+        return tern_fail(err, TERN_E_USAGE, "%d biases: use 0 for none, or a positive number",
+                         s->n_bias);
     for (int i = 0; i < s->n_bias; i++)
         if (s->bias_ids[i] < 0 || s->bias_ids[i] >= n_vocab || !isfinite(s->bias[i]) ||
             (i > 0 && s->bias_ids[i] <= s->bias_ids[i - 1]))
