@@ -53,6 +53,10 @@ static inline int tern_pad_k(int k)
     return (k + TERN_PAD_K - 1) / TERN_PAD_K * TERN_PAD_K;
 }
 
+/* Where an operation stands, for sentences: "LINEAR of layer 3", or "HEAD" outside of layers. */
+#define TERN_PLACE_BYTES 48
+const char *tern_op_place(char text[TERN_PLACE_BYTES], tern_op_kind kind, int layer);
+
 /* The tables of all backends compiled in; n is their number. */
 const tern_backend *const *tern_backends(int *n);
 

@@ -1,5 +1,7 @@
 /* layout.c - sizes that planner, allocator and every backend share: KV pages, the public host
  * layout of ternary weights, spans; and the names of operations. */
+#include <stdio.h>
+
 #include "base/memory.h"
 #include "device/backend.h"
 
@@ -37,4 +39,13 @@ const char *tern_op_name(tern_op_kind kind)
         "NORM",  "ADD",        "POOL",   "HEAD",    "PICK", "COPY_2D",   "COPY_ROWS",
     };
     return kind >= 0 && kind < TERN_N_OPS ? names[kind] : "unknown";
+}
+
+const char *tern_op_place(char text[TERN_PLACE_BYTES], tern_op_kind kind, int layer)
+{
+    if (layer < 0)
+        snprintf(text, TERN_PLACE_BYTES, "%s", tern_op_name(kind));
+    else
+        snprintf(text, TERN_PLACE_BYTES, "%s of layer %d", tern_op_name(kind), layer);
+    return text;
 }

@@ -17,8 +17,9 @@ typedef struct checker {
 
 static int refuse(const checker *c, const char *operand, const char *why)
 {
-    tern_fail(c->err, TERN_E_USAGE, "%s of layer %d: operand '%s' %s", tern_op_name(c->op->kind),
-              c->op->layer, operand, why);
+    char place[TERN_PLACE_BYTES];
+    tern_fail(c->err, TERN_E_USAGE, "%s: operand '%s' %s",
+              tern_op_place(place, c->op->kind, c->op->layer), operand, why);
     return 0;
 }
 

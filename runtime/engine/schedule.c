@@ -316,14 +316,16 @@ static tern_finish append(const tern_engine *e, request_state *r, int32_t token)
 
 static int collect(tern_engine *e, tern_engine_event *events, int *n_events, tern_error *err)
 {
+    for (int row = 0; row < e->batch.n_rows; row++) /* before anything is taken in */
+        if (e->picked[row] < 0 || e->picked[row] >= e->config->n_vocab)
+            return tern_fail(err, TERN_E_DEVICE, "%s sampled token %d of a vocabulary of %d",
+                             e->plan.devices[e->plan.head_device], e->picked[row],
+                             e->config->n_vocab);
     for (int i = 0; i < e->n_running; i++) e->running[i]->n_done += e->take[i];
     for (int row = 0; row < e->batch.n_rows; row++) {
         const int owner = e->row_owner[row];
         request_state *r = e->running[owner];
         const int32_t token = e->picked[row];
-        if (token < 0 || token >= e->config->n_vocab)
-            return tern_fail(err, TERN_E_DEVICE, "%s sampled token %d of a vocabulary of %d",
-                             e->plan.devices[e->plan.head_device], token, e->config->n_vocab);
         const tern_finish finish = append(e, r, token);
         events[(*n_events)++] = event_of(r, finish == TERN_FINISH_STOP ? -1 : token, finish);
         if (finish == TERN_FINISH_NONE) continue;
