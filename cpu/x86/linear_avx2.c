@@ -5,7 +5,10 @@
  * first, so that a pair is at most 2 * 2 * 127 = 508 and nothing saturates. Bound: a tile adds four
  * pairs to a 16-bit lane, 16 tiles at most 16 * 4 * 508 = 32512 < 2^15; then vpmaddwd with ones
  * widens the two lanes of a row into s32.
- * Nothing is read beyond k_pad columns and ceil16(n_out) rows. */
+ * Nothing is read beyond k_pad columns and ceil16(n_out) rows.
+ * Expected: two vpmaddubsw a cycle, 64 MAC, less the additions and shifts beside them: half, 117
+ * GMAC/s. Measured with kerncheck --bench (one thread of a Zen 4, 2-core VM, 2560 x 6912): 1 token
+ * cold 25.5 GB/s; 4 tokens 115, 256 tokens 106 GMAC/s. */
 #include <immintrin.h>
 #include <string.h>
 
