@@ -5,12 +5,13 @@
  * j. A converted row serves two query heads of the KV head. Absent keys of a register are computed
  * from what the page holds and cut off before the maximum. Nothing is read outside the page.
  *
- * hd is a multiple of 4: components are taken 32 at a time (64 for a single head), then 8, then 4.
- * Expected: two FMA a cycle, half of them waiting for conversions, 30 GMAC/s. Measured with
- * kerncheck --bench on a Zen 4, 2-core VM, hd 128, 20 heads on 5: 64 keys 9.8 us, 33 GMAC/s, 105 x
- * ref; 512 keys 93 us, 28 GMAC/s, 156 x ref. */
+ * hd is a multiple of 4: components go 32 at a time (64 for a single head), then 8, then 4. */
 #include "cpu/x86/float_avx2.h"
 #include "cpu/x86/x86.h"
+
+/* Limit: two FMA a cycle, 58 GMAC/s, beside one conversion for two of them. Measured with
+ * kerncheck --bench on a Zen 4, 2-core VM, hd 128, 20 heads on 5: 64 keys 9.8 us, 33 GMAC/s, 105 x
+ * ref; 512 keys 93 us, 28 GMAC/s, 156 x ref. */
 
 #define BLOCK TERN_PAGE_TOK
 

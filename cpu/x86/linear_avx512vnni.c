@@ -2,21 +2,23 @@
  *
  * One 64-byte tile of the public layout is 16 rows x 16 columns, a row per 32-bit lane; an
  * activation word of four columns, broadcast from memory, feeds all 16 rows.
+ * Nothing is read beyond k_pad columns and ceil16(n_out) rows. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "cpu/x86/x86.h"
+
+/* Regimes
  *   1, 2, 4 tokens: four masks in place (0x03, 0x0c, 0x30, 0xc0) and an accumulator per mask and
  *     token, shifted right by 0, 2, 4, 6 at the end. Bound: the accumulator of mask p is 4^p times
  *     a quarter of the sum, |.| <= 128 * 127 * k/4 = 4064 k, so sums are folded every MASKED_COLS
  *     columns: 4064 * 2^19 < 2^31. The folded total stays below 2 * 127 * k. One row group at a
  *     time: the weights are a single sequential stream (four streams read memory half as fast).
  *   8 tokens: codes shifted down once serve all, one accumulator per (row group, token).
- * Nothing is read beyond k_pad columns and ceil16(n_out) rows.
  * Expected: 1 token bound by the memory (32.3 GB/s read by one thread), more by one vpdpbusd a
  * cycle, 64 * 3.65 = 234 GMAC/s. Measured with kerncheck --bench (one thread of a Zen 4, 2-core VM,
  * 2560 x 6912, gcc 12 / clang 14): 1 token cold 26.9 / 32.1 GB/s, hot 45 / 55 GB/s; 2 tokens 226 /
  * 230, 8 tokens 226 / 213, 256 tokens 208 / 218 GMAC/s. */
-#include <immintrin.h>
-#include <string.h>
-
-#include "cpu/x86/x86.h"
 
 #define MASKED_COLS (1 << 19)
 #define TOKEN_BLOCK 64 /* tokens whose activations stay in L2 while row groups pass by */
