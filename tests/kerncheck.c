@@ -30,7 +30,7 @@ static const struct {
     {SLOT(linear), kc_check_linear, kc_bench_linear},
     {SLOT(rope_kv), NULL, NULL},
     {SLOT(attn_group_f16), kc_check_attn_group_f16, kc_bench_attn_group_f16},
-    {SLOT(attn_group_i8), NULL, NULL},
+    {SLOT(attn_group_i8), kc_check_attn_group_i8, kc_bench_attn_group_i8},
     {SLOT(attn_merge), kc_check_attn_merge, kc_bench_attn_merge},
     {SLOT(act_mul), kc_check_act_mul, kc_bench_act_mul},
     {SLOT(norm), NULL, NULL},
@@ -38,8 +38,8 @@ static const struct {
     {SLOT(pool), NULL, NULL},
     {SLOT(head_quant), kc_check_head_quant, kc_bench_head_quant},
     {SLOT(head_logits), kc_check_head_logits, kc_bench_head_logits},
-    {SLOT(head_top), NULL, NULL},
-    {SLOT(head_score), NULL, NULL},
+    {SLOT(head_top), kc_check_head_top, kc_bench_head_top},
+    {SLOT(head_score), kc_check_head_score, kc_bench_head_score},
     {SLOT(pick), NULL, NULL},
 };
 enum { N_SLOTS = sizeof slots / sizeof slots[0] };
