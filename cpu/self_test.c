@@ -216,23 +216,59 @@ static uint64_t test_attention_i8(const tern_cpu_kernels *k, workload *w)
     return test_attention(k, w, TERN_KV_I8);
 }
 
-static uint64_t test_attention_wide(const tern_cpu_kernels *k, workload *w)
+/* f16 in +-[2^-7, 2). */
+static void fill_page_f16(uint8_t *page, size_t bytes, uint32_t stream)
+{
+    for (size_t i = 0; i < bytes; i += 2) {
+        const uint64_t random = tern_random_u64(1, stream, (uint32_t)i);
+        const uint16_t value = (uint16_t)((random & 0x9fff) + 0x2000);
+        memcpy(page + i, &value, 2);
+    }
+}
+
+/* s8 within +-127, then positive scales. */
+static void fill_page_i8(uint8_t *page, size_t bytes, uint32_t stream)
+{
+    const size_t scales = 2 * TERN_PAGE_TOK * sizeof(float);
+    fill_bytes((int8_t *)page, bytes - scales, stream);
+    for (size_t i = bytes - scales; i < bytes; i += sizeof(float)) {
+        const uint64_t random = tern_random_u64(1, stream + 9, (uint32_t)i);
+        const float scale = (float)(1 + random % 64) * 0x1p-10f;
+        memcpy(page + i, &scale, sizeof scale);
+    }
+}
+
+static uint64_t test_wide(const tern_cpu_kernels *k, workload *w, tern_kv_type type)
 {
     static const int32_t pos = WIDE_POS, seq = 0, table[] = {2, 0, 1};
-    const size_t page_bytes = tern_kv_page_bytes(TERN_KV_F16, 1, WIDE_HD);
-    for (size_t i = 0; i < 3 * page_bytes; i += 2) { /* f16 in +-[2^-7, 2) */
-        const uint64_t random = tern_random_u64(1, 15, (uint32_t)i);
-        const uint16_t value = (uint16_t)((random & 0x9fff) + 0x2000);
-        memcpy(w->pages + i, &value, 2);
+    const size_t page_bytes = tern_kv_page_bytes(type, 1, WIDE_HD);
+    if (type == TERN_KV_F16) {
+        fill_page_f16(w->pages, 3 * page_bytes, 15);
+    } else {
+        for (uint32_t i = 0; i < 3; i++)
+            fill_page_i8(w->pages + i * page_bytes, page_bytes, 17 + i);
     }
     fill_floats(w->wide_q, WIDE_HEADS * WIDE_HD, 16);
     const tern_attn_args a = {
         .q = w->wide_q, .ldq = WIDE_HEADS * WIDE_HD, .h = WIDE_HEADS, .c = 0x1p-4f,
         .view = {.pages = w->pages, .page_bytes = page_bytes, .kv = 1, .hd = WIDE_HD,
-                 .type = TERN_KV_F16, .pos = &pos, .seq = &seq, .table = table, .table_ld = 3},
+                 .type = type, .pos = &pos, .seq = &seq, .table = table, .table_ld = 3},
     };
-    k->attn_group_f16(w->wide_states, &a, 0, 0, 0);
+    if (type == TERN_KV_F16)
+        k->attn_group_f16(w->wide_states, &a, 0, 0, 0);
+    else
+        k->attn_group_i8(w->wide_states, &a, 0, 0, 0);
     return HASH_OF(w->wide_states);
+}
+
+static uint64_t test_wide_f16(const tern_cpu_kernels *k, workload *w)
+{
+    return test_wide(k, w, TERN_KV_F16);
+}
+
+static uint64_t test_wide_i8(const tern_cpu_kernels *k, workload *w)
+{
+    return test_wide(k, w, TERN_KV_I8);
 }
 
 static uint64_t test_act_mul(const tern_cpu_kernels *k, workload *w)
@@ -332,7 +368,8 @@ static const struct {
     {"linear (many tokens)", test_linear_many, 0xd1210fc4a88c833au},
     {"rope_kv and attention (f16)", test_attention_f16, 0xb1cc50af65e503e2u},
     {"rope_kv and attention (i8)", test_attention_i8, 0x3d41165a2e9ed37eu},
-    {"attention (f16, wide)", test_attention_wide, 0x3d64ae6cab8b1942u},
+    {"attention (f16, wide)", test_wide_f16, 0x3d64ae6cab8b1942u},
+    {"attention (i8, wide)", test_wide_i8, 0x60a57b4f4f6e871du},
     {"act_mul", test_act_mul, 0x0c66816a0941c0ccu},
     {"norm, add and pool", test_rows, 0xb3875a1457b1dcebu},
     {"head", test_head, 0xfd116db7f4b6a004u},

@@ -73,5 +73,11 @@ void kc_check_head_quant(kc_run *run);
 void kc_bench_head_quant(kc_run *run);
 void kc_check_head_logits(kc_run *run);
 void kc_bench_head_logits(kc_run *run);
+void kc_check_attn_group_i8(kc_run *run);
+void kc_bench_attn_group_i8(kc_run *run);
+void kc_check_head_top(kc_run *run);
+void kc_bench_head_top(kc_run *run);
+void kc_check_head_score(kc_run *run);
+void kc_bench_head_score(kc_run *run);
 
 #endif

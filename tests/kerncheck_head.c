@@ -114,6 +114,88 @@ void kc_check_head_logits(kc_run *run)
     kc_end(run);
 }
 
+/* ---- what is taken from logits --------------------------------------------------------------- */
+
+/* Logits with many ties, of both zeros among them. */
+static float *make_logits(kc_run *run, int n, int coarse)
+{
+    float *logits = kc_alloc(run, (size_t)n * 4);
+    for (int i = 0; i < n; i++)
+        logits[i] = coarse ? (float)case_int(&run->random, -3, 3) * (i % 2 ? 1.0f : -1.0f)
+                           : case_float(&run->random, 40.0f);
+    return logits;
+}
+
+void kc_check_head_top(kc_run *run)
+{
+    for (int i = 0; i < 300; i++) {
+        const int n_vocab = case_int(&run->random, 1, 400);
+        const int n = case_int(&run->random, 0, i % 3 ? (n_vocab < 9 ? n_vocab : 9) : n_vocab);
+        kc_case(run, "n_vocab %d, n %d, ties %d", n_vocab, n, i % 2);
+        const float *logits = make_logits(run, n_vocab, i % 2);
+        tern_candidate *ref = kc_alloc(run, (size_t)n * sizeof *ref);
+        tern_candidate *got = kc_alloc(run, (size_t)n * sizeof *got);
+        run->ref->head_top(ref, logits, n_vocab, n);
+        run->got->head_top(got, logits, n_vocab, n);
+        kc_same(run, "top", ref, got, (size_t)n * sizeof *ref);
+    }
+    kc_end(run);
+}
+
+void kc_check_head_score(kc_run *run)
+{
+    for (int i = 0; i < 300; i++) {
+        const int n_vocab = case_int(&run->random, 1, 400);
+        kc_case(run, "n_vocab %d, ties %d", n_vocab, i % 2);
+        const float *logits = make_logits(run, n_vocab, i % 2);
+        const int target = case_int(&run->random, 0, n_vocab - 1);
+        tern_score *ref = kc_alloc(run, sizeof *ref), *got = kc_alloc(run, sizeof *got);
+        run->ref->head_score(ref, logits, n_vocab, target);
+        run->got->head_score(got, logits, n_vocab, target);
+        ref->max_logit += 0.0f; /* which zero a maximum keeps is open (device.h) */
+        got->max_logit += 0.0f;
+        kc_same(run, "score", ref, got, sizeof *ref);
+    }
+    kc_end(run);
+}
+
+typedef struct choice_bench {
+    const float *logits;
+    int n_vocab;
+    tern_candidate top[40];
+    tern_score score;
+} choice_bench;
+
+static void call_top(const tern_cpu_kernels *kernels, void *context)
+{
+    choice_bench *b = context;
+    kernels->head_top(b->top, b->logits, b->n_vocab, 40);
+}
+
+static void call_score(const tern_cpu_kernels *kernels, void *context)
+{
+    choice_bench *b = context;
+    kernels->head_score(&b->score, b->logits, b->n_vocab, 7);
+}
+
+void kc_bench_head_top(kc_run *run)
+{
+    kc_case(run, "40 of 128256");
+    choice_bench b = {.logits = make_logits(run, 128256, 0), .n_vocab = 128256};
+    const kc_work work = {call_top, &b, 0, 0, 128256};
+    kc_bench(run, "40 of 128256", &work);
+    kc_end(run);
+}
+
+void kc_bench_head_score(kc_run *run)
+{
+    kc_case(run, "128256");
+    choice_bench b = {.logits = make_logits(run, 128256, 0), .n_vocab = 128256};
+    const kc_work work = {call_score, &b, 0, 0, 128256};
+    kc_bench(run, "128256", &work);
+    kc_end(run);
+}
+
 /* ---- bench ---------------------------------------------------------------------------------- */
 
 typedef struct head_bench {

@@ -51,6 +51,7 @@ void *kc_alloc(kc_run *run, size_t bytes)
         printf("kerncheck: no memory for %zu bytes\n", bytes);
         exit(1);
     }
+    madvise(map, used, MADV_HUGEPAGE); /* as tern_alloc_aligned does */
     kc_buffer *b = &run->buffers[run->n_buffers++];
     *b = (kc_buffer){map, map + used - (bytes + 3) / 4 * 4, used + page, bytes};
     memset(map, CANARY, (size_t)(b->data - map));

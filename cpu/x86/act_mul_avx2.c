@@ -1,8 +1,8 @@
 /* act_mul_avx2.c - ACT_MUL: the gate of the FFN, eight columns a register. Reads and writes the
  * columns of the range alone.
- * Expected: relu2 bound by loads, 0.1 ns a value; the others by the division and the Horner chain,
- * 0.3 ns. Measured with kerncheck --bench on a Zen 4, 2-core VM, 3 x 6912: relu2 0.11 ns (8 x ref),
- * silu 0.32 ns (45 x), gelu_tanh 0.46 ns (32 x). */
+ * Limit: relu2 by loads and stores, 0.04 ns a value; the others by the division, 0.17 ns. Measured
+ * with kerncheck --bench on a Zen 4, 2-core VM, 3 x 6912: relu2 0.11 ns (8 x ref), silu 0.32 ns (45
+ * x), gelu_tanh 0.46 ns (32 x). */
 #include "cpu/x86/float_avx2.h"
 #include "cpu/x86/x86.h"
 

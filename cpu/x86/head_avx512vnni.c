@@ -2,7 +2,11 @@
  *
  * Bytes of a plane widen to 16 bits and meet x in pairs: |x * plane| summed over a pair is at most
  * 2 * 16319 * 128 < 2^22, so a 32-bit lane takes 512 steps of 32 columns (512 * 4177664 < 2^31);
- * then both planes join in 64 bits. Four rows of x share the widened planes of two table rows. */
+ * then both planes join in 64 bits. Four rows of x share the widened planes of two table
+ * rows. Expected: one row bound by the memory (32.3 GB/s read by one thread), more by one vpdpwssd
+ * a cycle, 117 GMAC/s. Measured with kerncheck --bench (one thread of a Zen 4, 2-core VM, 2560
+ * columns, 2 planes): 1 row cold 27.6 GB/s; 4 rows in cache 97 GMAC/s, 5.7 x ref; 16 rows of a
+ * table beyond the caches 76 GMAC/s. */
 #include <immintrin.h>
 
 #include "cpu/x86/x86.h"

@@ -11,6 +11,10 @@
 
 #include "cpu/x86/x86.h"
 
+/* Limit: two vpmaddubsw a cycle, 234 GMAC/s, beside as many additions. Measured with kerncheck
+ * --bench (one thread of a Zen 4, 2-core VM, 2560 x 6912): 1 token cold 25.5 GB/s; 4 tokens 115,
+ * 256 tokens 106 GMAC/s. */
+
 #define NARROW_COLS (16 * TERN_TILE_COLS) /* columns that fit 16-bit sums */
 #define TOKEN_BLOCK 64 /* tokens whose activations stay in L2 while row groups pass by */
 #define ROWS TERN_TILE_ROWS
@@ -26,7 +30,7 @@ static INLINE __m256i broadcast4(const int8_t *q)
 
 /* dot[half * tokens + t] = the codes of eight rows times token t; q rows are k_pad apart. */
 static INLINE void dot_rows(__m256i *dot, const uint8_t *codes, const int8_t *q, size_t k_pad,
-                     const int tokens)
+                            const int tokens)
 {
     const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
     for (int i = 0; i < 2 * tokens; i++) dot[i] = _mm256_setzero_si256();
