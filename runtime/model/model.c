@@ -160,6 +160,7 @@ int tern_model_open(tern_model **out, const char *path, tern_error *err)
     tern_model *model;
     int status = tern_alloc(&model, 1, sizeof *model, "a model", err);
     if (status != TERN_OK) return status;
+    model->values = &tern_values_file;
     status = open_parts(model, path, err);
     if (status != TERN_OK) {
         tern_model_close(model);
@@ -224,19 +225,4 @@ tern_weight_desc tern_model_matrix(const tern_model_config *c, tern_matrix matri
     }
     return (tern_weight_desc){.use = TERN_USE_TABLE, .k = c->d, .n_out = c->n_vocab,
                               .head_type = head_type};
-}
-
-void tern_tensor_floats(float *out, const tern_gguf *gguf, const tern_gguf_tensor *tensor,
-                        size_t first, size_t n)
-{
-    const uint8_t *data = gguf->file.data + tensor->offset;
-    if (tensor->type == TERN_GGML_F32) {
-        memcpy(out, data + first * sizeof(float), n * sizeof(float));
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        uint16_t half;
-        memcpy(&half, data + (first + i) * sizeof half, sizeof half);
-        out[i] = tern_f32_from_f16(half);
-    }
 }

@@ -12,8 +12,25 @@ typedef struct tern_layer_tensors {
     const tern_gguf_tensor *ffn_norm, *gate, *up, *ffn_sub_norm, *down;
 } tern_layer_tensors;
 
+/* Where the values of a model's tensors come from: one row (ne[0] values) at a time, so that a
+ * source needs to hold none of them. */
+typedef struct tern_values {
+    /* Codes of a ternary row, one per byte; 0 when one of them is 3. */
+    int (*codes)(uint8_t *out, const tern_model *model, const tern_gguf_tensor *t, size_t row);
+    /* The scale of a ternary tensor, unchecked. */
+    float (*scale)(const tern_model *model, const tern_gguf_tensor *t);
+    /* A row of an F32 or F16 tensor, unchecked. */
+    void (*floats)(float *out, const tern_model *model, const tern_gguf_tensor *t, size_t row);
+    /* The tensor will not be read again soon. */
+    void (*forget)(const tern_model *model, const tern_gguf_tensor *t);
+} tern_values;
+
+/* The values of a mapped file. */
+extern const tern_values tern_values_file;
+
 struct tern_model {
     tern_gguf *gguf;
+    const tern_values *values;
     tern_tokenizer *tokenizer;
     tern_model_config config;
     tern_layer_tensors *layers; /* [n_layers] */
@@ -25,9 +42,5 @@ struct tern_model {
 /* Hyper-parameters of the file into a configuration; TERN_E_MODEL names key and value. */
 int tern_config_read(tern_model_config *out, const tern_gguf *gguf, const tern_tokenizer *tokenizer,
                      tern_error *err);
-
-/* Element values of an F32 or F16 tensor, first .. first+n of the flat array. */
-void tern_tensor_floats(float *out, const tern_gguf *gguf, const tern_gguf_tensor *tensor,
-                        size_t first, size_t n);
 
 #endif
