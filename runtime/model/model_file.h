@@ -28,10 +28,17 @@ typedef struct tern_values {
 /* The values of a mapped file. */
 extern const tern_values tern_values_file;
 
+typedef struct tern_preset tern_preset;
+
+#define TERN_PRESET_NAME_BYTES 40
+
 struct tern_model {
-    tern_gguf *gguf;
+    tern_gguf *gguf; /* of a preset: tensors only, no file */
     const tern_values *values;
-    tern_tokenizer *tokenizer;
+    const tern_preset *preset; /* NULL: a file */
+    uint64_t seed;             /* of a preset's values */
+    char (*preset_names)[TERN_PRESET_NAME_BYTES]; /* [n_tensors] */
+    tern_tokenizer *tokenizer; /* NULL: a preset */
     tern_model_config config;
     tern_layer_tensors *layers; /* [n_layers] */
     const tern_gguf_tensor *token_embd, *output_norm;
@@ -42,5 +49,13 @@ struct tern_model {
 /* Hyper-parameters of the file into a configuration; TERN_E_MODEL names key and value. */
 int tern_config_read(tern_model_config *out, const tern_gguf *gguf, const tern_tokenizer *tokenizer,
                      tern_error *err);
+
+/* Finds, types and measures every tensor that the configuration asks for; those of a preset are
+ * described as they are asked for. */
+int tern_model_find_tensors(tern_model *model, tern_error *err);
+
+/* Adds a tensor to a preset: shape is columns and rows, rows 0 for a vector. */
+const tern_gguf_tensor *tern_preset_tensor(tern_model *model, const char *name, uint32_t type,
+                                           const int shape[2]);
 
 #endif
