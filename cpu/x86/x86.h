@@ -3,6 +3,7 @@
 #define TERN_CPU_X86_X86_H
 
 #include "cpu/kernels.h"
+#include "cpu/limits.h"
 
 void tern_cpu_kernels_avx2(tern_cpu_kernels *table);
 void tern_cpu_kernels_avx512vnni(tern_cpu_kernels *table);
@@ -22,5 +23,9 @@ void tern_head_logits_avx2(const tern_head_args *a, tern_range rows, tern_range 
 void tern_head_top_avx2(tern_candidate *top, const float *logits, int n_vocab, int n);
 void tern_head_score_avx2(tern_score *score, const float *logits, int n_vocab, int target);
 void tern_head_logits_avx512vnni(const tern_head_args *a, tern_range rows, tern_range vocab);
+
+/* The loops behind the limits of the machine. */
+void tern_cpu_probes_avx2(tern_cpu_probes *probes);
+void tern_cpu_probes_avx512vnni(tern_cpu_probes *probes);
 
 #endif

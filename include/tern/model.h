@@ -45,10 +45,24 @@ typedef struct tern_model_config {
 int tern_model_open(tern_model **out, const char *path, tern_error *err);
 void tern_model_close(tern_model *model);
 
+/* A model of public shapes without a file: its weights are random (45 % zeros; scale, table and
+ * gains as a trained model's are in size), drawn from (seed, tensor, row) while an engine loads
+ * them, so they are the same everywhere and no second copy of them exists. For benchmarks and
+ * tests.
+ *   2b4t   BitNet b1.58 2B4T: 30 layers of 2560, f 6912, 20 heads on 5, vocabulary 128256
+ *   large  bitnet_b1_58-large: 24 layers of 1536
+ *   3b     bitnet_b1_58-3B: 26 layers of 3200
+ *   tiny   2 layers of 128
+ * It has no tokenizer and therefore no end tokens. TERN_E_USAGE for an unknown name; the sentence
+ * lists the names. */
+int tern_model_preset(tern_model **out, const char *name, uint64_t seed, tern_error *err);
+
 const tern_model_config *tern_model_config_of(const tern_model *model);
+
+/* NULL for a preset. */
 const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
 
-/* Bytes of the file and parameters of its tensors. */
+/* Bytes of the file (0 for a preset) and parameters of its tensors. */
 uint64_t tern_model_file_bytes(const tern_model *model);
 uint64_t tern_model_n_params(const tern_model *model);
 

@@ -307,7 +307,8 @@ static int run_batch(tern_engine *e, tern_error *err)
 /* Takes in a sampled token; returns what the request has come to. */
 static tern_finish append(const tern_engine *e, request_state *r, int32_t token)
 {
-    if (!r->ignore_end && tern_tokenizer_is_end(tern_model_tokenizer(e->model), token))
+    const tern_tokenizer *tokenizer = tern_model_tokenizer(e->model); /* NULL: no end tokens */
+    if (!r->ignore_end && tokenizer && tern_tokenizer_is_end(tokenizer, token))
         return TERN_FINISH_STOP;
     r->tokens[r->n_tokens++] = token;
     count_token(r, token, 1);

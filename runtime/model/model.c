@@ -16,9 +16,14 @@ extern const uint8_t tern_demo_begin[], tern_demo_end[];
 /* Which types a tensor may have. */
 typedef enum tensor_kind { KIND_TERNARY, KIND_FLOAT } tensor_kind;
 
-static int find_tensor(const tern_gguf_tensor **out, const tern_model *model, const char *name,
+static int find_tensor(const tern_gguf_tensor **out, tern_model *model, const char *name,
                        tensor_kind kind, const int shape[2], tern_error *err)
 {
+    if (model->preset) {
+        const uint32_t type = kind == KIND_TERNARY ? TERN_GGML_I2_S : TERN_GGML_F32;
+        *out = tern_preset_tensor(model, name, type, shape);
+        return TERN_OK;
+    }
     const char *file = model->gguf->name;
     const tern_gguf_tensor *t = tern_gguf_find_tensor(model->gguf, name);
     if (!t) return tern_fail(err, TERN_E_MODEL, "'%s' lacks the tensor %s", file, name);
@@ -41,7 +46,7 @@ static int find_tensor(const tern_gguf_tensor **out, const tern_model *model, co
     return TERN_OK;
 }
 
-static int find_in_layer(const tern_gguf_tensor **out, const tern_model *model, int layer,
+static int find_in_layer(const tern_gguf_tensor **out, tern_model *model, int layer,
                          const char *name, const int shape[2], tern_error *err)
 {
     char full[64];
@@ -49,7 +54,7 @@ static int find_in_layer(const tern_gguf_tensor **out, const tern_model *model, 
     return find_tensor(out, model, full, shape[1] ? KIND_TERNARY : KIND_FLOAT, shape, err);
 }
 
-static int find_layer(tern_layer_tensors *t, const tern_model *model, int layer, tern_error *err)
+static int find_layer(tern_layer_tensors *t, tern_model *model, int layer, tern_error *err)
 {
     const tern_model_config *c = &model->config;
     const int q = c->h * c->hd, kv = c->kv * c->hd;
@@ -80,7 +85,7 @@ static int find_layer(tern_layer_tensors *t, const tern_model *model, int layer,
     return TERN_OK;
 }
 
-static int find_tensors(tern_model *model, tern_error *err)
+int tern_model_find_tensors(tern_model *model, tern_error *err)
 {
     tern_model_config *c = &model->config;
     const int table[2] = {c->d, c->n_vocab}, norm[2] = {c->d, 0};
@@ -89,7 +94,7 @@ static int find_tensors(tern_model *model, tern_error *err)
     if (status == TERN_OK)
         status =
             find_tensor(&model->output_norm, model, "output_norm.weight", KIND_FLOAT, norm, err);
-    c->tied = tern_gguf_find_tensor(model->gguf, "output.weight") == NULL;
+    if (!model->preset) c->tied = tern_gguf_find_tensor(model->gguf, "output.weight") == NULL;
     if (status == TERN_OK && !c->tied)
         status = find_tensor(&model->output, model, "output.weight", KIND_FLOAT, table, err);
     if (status == TERN_OK)
@@ -150,7 +155,7 @@ static int open_parts(tern_model *model, const char *path, tern_error *err)
         status = tern_tokenizer_from_gguf(&model->tokenizer, model->gguf, NULL, err);
     if (status == TERN_OK)
         status = tern_config_read(&model->config, model->gguf, model->tokenizer, err);
-    if (status == TERN_OK) status = find_tensors(model, err);
+    if (status == TERN_OK) status = tern_model_find_tensors(model, err);
     if (status == TERN_OK) status = read_canary(model, err);
     return status;
 }
@@ -160,6 +165,7 @@ int tern_model_open(tern_model **out, const char *path, tern_error *err)
     tern_model *model;
     int status = tern_alloc(&model, 1, sizeof *model, "a model", err);
     if (status != TERN_OK) return status;
+    model->values = &tern_values_file;
     status = open_parts(model, path, err);
     if (status != TERN_OK) {
         tern_model_close(model);
@@ -175,6 +181,7 @@ void tern_model_close(tern_model *model)
     free((void *)(uintptr_t)model->canary.ids);
     free((void *)(uintptr_t)model->canary.logprobs);
     free(model->layers);
+    free(model->preset_names);
     tern_tokenizer_destroy(model->tokenizer);
     tern_gguf_close(model->gguf);
     free(model);
@@ -224,19 +231,4 @@ tern_weight_desc tern_model_matrix(const tern_model_config *c, tern_matrix matri
     }
     return (tern_weight_desc){.use = TERN_USE_TABLE, .k = c->d, .n_out = c->n_vocab,
                               .head_type = head_type};
-}
-
-void tern_tensor_floats(float *out, const tern_gguf *gguf, const tern_gguf_tensor *tensor,
-                        size_t first, size_t n)
-{
-    const uint8_t *data = gguf->file.data + tensor->offset;
-    if (tensor->type == TERN_GGML_F32) {
-        memcpy(out, data + first * sizeof(float), n * sizeof(float));
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        uint16_t half;
-        memcpy(&half, data + (first + i) * sizeof half, sizeof half);
-        out[i] = tern_f32_from_f16(half);
-    }
 }

@@ -1,6 +1,5 @@
-/* part_load.c - the values of a part, streamed from the mapped file: a few hundred rows at a time
- * are translated into the public host layout and imported; what was read is given back to the
- * system. */
+/* part_load.c - the values of a part, streamed from the model's source of values: a few hundred
+ * rows at a time are translated into the public host layout and imported. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +8,6 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "device/host_layout.h"
-#include "format/ternary.h"
 #include "model/model_file.h"
 #include "model/part.h"
 #include "model/rope.h"
@@ -62,10 +60,9 @@ static stacked tensors_of(const tern_layer_tensors *t, tern_matrix matrix)
     }
 }
 
-/* The tensor's scale: one f32 after n/4 bytes of codes (FORMATS 4.2). */
 static int read_scale(float *out, const loader *l, const tern_gguf_tensor *t)
 {
-    memcpy(out, l->model->gguf->file.data + t->offset + t->n_elements / 4, sizeof *out);
+    *out = l->model->values->scale(l->model, t);
     if (isfinite(*out) && *out >= 0.0f) return TERN_OK;
     return tern_fail(l->err, TERN_E_MODEL,
                      "'%s': the scale of tensor %.*s is %g: the file is damaged",
@@ -118,8 +115,7 @@ static int stage_rows(loader *l, staging *s, const stacked *m, const float scale
             size_t row = (size_t)(rows->row0 + done + i);
             int part = 0;
             while (row >= m->tensor[part]->ne[1]) row -= (size_t)m->tensor[part++]->ne[1];
-            const uint8_t *data = l->model->gguf->file.data + m->tensor[part]->offset;
-            if (!tern_i2s_decode(s->codes + (size_t)i * k, data, row * k, k))
+            if (!l->model->values->codes(s->codes + (size_t)i * k, l->model, m->tensor[part], row))
                 return bad_codes(l, m->tensor[part], row);
             s->scale[done + i] = scales[part];
         }
@@ -148,8 +144,7 @@ static int load_matrix(loader *l, const tern_weight *weight, const stacked *m)
             status = tern_weight_import((tern_weight *)(uintptr_t)weight, &rows, l->err);
     }
     free_staging(&s);
-    for (int i = 0; i < m->n_tensors; i++)
-        tern_file_forget(&l->model->gguf->file, m->tensor[i]->offset, m->tensor[i]->bytes);
+    for (int i = 0; i < m->n_tensors; i++) l->model->values->forget(l->model, m->tensor[i]);
     return status;
 }
 
@@ -161,7 +156,7 @@ static int equalise(loader *l, float *col, float *row, const tern_gguf_tensor *t
 {
     const size_t d = (size_t)t->ne[0], n_vocab = (size_t)t->ne[1];
     for (size_t v = 0; v < n_vocab; v++) {
-        tern_tensor_floats(row, l->model->gguf, t, v * d, d);
+        l->model->values->floats(row, l->model, t, v);
         const int status = check_finite(l, row, d, t);
         if (status != TERN_OK) return status;
         for (size_t i = 0; i < d; i++) {
@@ -230,7 +225,7 @@ static int import_table(loader *l, const tern_weight *weight, const tern_gguf_te
     for (size_t v = 0; v < n_vocab && status == TERN_OK; v += CHUNK_ROWS) {
         const size_t left = n_vocab - v, here = left < CHUNK_ROWS ? left : CHUNK_ROWS;
         for (size_t i = 0; i < here; i++) {
-            tern_tensor_floats(s->row, l->model->gguf, t, (v + i) * d, d);
+            l->model->values->floats(s->row, l->model, t, v + i);
             s->scale[i] = split_row(s->high + i * d, s->low + i * d, s->row, s->col, d);
         }
         const tern_weight_rows rows = {.row0 = (int)v, .rows = (int)here, .high = s->high,
@@ -238,7 +233,7 @@ static int import_table(loader *l, const tern_weight *weight, const tern_gguf_te
         status = tern_weight_import((tern_weight *)(uintptr_t)weight, &rows, l->err);
         if (status == TERN_OK) status = report(l, t->bytes / n_vocab * here);
     }
-    tern_file_forget(&l->model->gguf->file, t->offset, t->bytes);
+    l->model->values->forget(l->model, t);
     return status;
 }
 
@@ -249,10 +244,10 @@ static int upload_row(loader *l, const tern_span *to, const float *from)
     return status == TERN_OK ? tern_stream_sync(l->stream, l->err) : status;
 }
 
-/* The values of a norm's gain. */
+/* The n values of a norm's gain. */
 static int read_gain(float *gain, const loader *l, const tern_gguf_tensor *t, size_t n)
 {
-    tern_tensor_floats(gain, l->model->gguf, t, 0, n);
+    l->model->values->floats(gain, l->model, t, 0);
     return check_finite(l, gain, n, t);
 }
 

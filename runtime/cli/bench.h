@@ -1,0 +1,75 @@
+/* bench.h - what the files of `tern bench` share.
+ *
+ *   cmd_bench.c     options, the model, the list of tests, the order of the samples
+ *   bench_run.c     one timed run of a test on the engine
+ *   bench_limit.c   what the machine could do at most in that run
+ *   bench_report.c  medians and the three forms of output */
+#ifndef TERN_CLI_BENCH_H
+#define TERN_CLI_BENCH_H
+
+#include "cpu/limits.h"
+#include "tern/engine.h"
+
+#define BENCH_MAX_LIST 16 /* depths, batch sizes */
+#define BENCH_MAX_REPS 99
+
+/* Prefill of n_prompt tokens (n_decode 0), or n_decode steps of `batch` sequences that hold `depth`
+ * tokens when the clock starts. */
+typedef struct bench_test {
+    char name[48];
+    int n_prompt, n_decode, depth, batch;
+} bench_test;
+
+/* What one timed run did. */
+typedef struct bench_work {
+    uint64_t ns;
+    uint64_t n_tok;     /* tokens that went through the layers */
+    uint64_t n_steps;
+    uint64_t n_context; /* positions attended to, summed over the tokens */
+} bench_work;
+
+/* One timed run beside its limit. */
+typedef struct bench_sample {
+    double tok_s, limit_tok_s;
+    double bytes;           /* that the kernels read in a step */
+    tern_cpu_limits limits; /* mean of the measurements before and after */
+} bench_sample;
+
+typedef struct bench_result {
+    bench_test test;
+    bench_sample samples[BENCH_MAX_REPS];
+    int n_samples;
+} bench_result;
+
+/* The engine under test and what is needed around it. */
+typedef struct bench_rig {
+    const tern_model_config *config;
+    tern_engine *engine;
+    tern_cpu_meter *meter;
+    tern_engine_event *events; /* [tern_engine_max_events] */
+    int32_t *prompt;           /* [n_ctx] */
+    int *held;                 /* [n_seq] tokens of each sequence, known and sampled */
+    uint64_t *ids;             /* [n_seq] of the requests */
+    uint64_t resident_bytes;   /* of the process with the loaded model, without the meter */
+} bench_rig;
+
+/* Positions that a test needs in the context of each sequence, given n_tok tokens a step. */
+int cli_bench_context(const bench_test *test, int n_tok);
+
+/* Runs a test once between two measurements of the limits. TERN_E_IO after Ctrl-C. */
+int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *test, tern_error *err);
+
+/* A short run that touches every weight, so that the first sample finds what the others find. */
+int cli_bench_warm_up(bench_rig *rig, tern_error *err);
+
+/* Fills in bytes and limit_tok_s of a sample whose limits are measured. */
+int cli_bench_limit(bench_sample *out, const bench_rig *rig, const bench_test *test,
+                    const bench_work *work, tern_error *err);
+
+typedef enum bench_form { BENCH_MARKDOWN, BENCH_CSV, BENCH_JSON } bench_form;
+
+/* Prints to standard output. `commit` is that of the source, "" when it is unknown. */
+int cli_bench_report(const bench_rig *rig, const bench_result *results, int n_results,
+                     bench_form form, const char *commit, tern_error *err);
+
+#endif

@@ -1,0 +1,126 @@
+/* bench_run.c - one timed run of a test: requests are submitted and brought to their depth, the
+ * limits measured, the clock runs around whole steps of the engine, the limits are measured again.
+ * Nothing else happens between the two clock readings. */
+#include "base/clock.h"
+#include "base/fail.h"
+#include "cli/bench.h"
+#include "cli/console.h"
+
+/* The first request of a batch decodes while the prompts of the others are still read. */
+static int steps_ahead(const bench_test *t, int n_tok)
+{
+    if (t->batch == 1 || t->depth == 0) return 0;
+    const int per_step = n_tok > t->batch ? n_tok - t->batch : 1;
+    return (int)(((int64_t)t->batch * t->depth + per_step - 1) / per_step) + 1;
+}
+
+int cli_bench_context(const bench_test *t, int n_tok)
+{
+    if (!t->n_decode) return t->n_prompt + 1;
+    return (t->depth ? t->depth : 1) + steps_ahead(t, n_tok) + t->n_decode + 1;
+}
+
+/* One step; sampled tokens are added to what their sequences hold. */
+static int step(bench_rig *rig, int *n_ended, tern_error *err)
+{
+    if (cli_interrupted()) return tern_fail(err, TERN_E_IO, "the benchmark was interrupted");
+    int n;
+    const int status = tern_engine_step(rig->engine, rig->events, &n, err);
+    for (int i = 0; i < n && status == TERN_OK; i++) {
+        *(int *)rig->events[i].user += rig->events[i].token >= 0;
+        *n_ended += rig->events[i].finish != TERN_FINISH_NONE;
+    }
+    return status;
+}
+
+static int submit(bench_rig *rig, int n_prompt, int max_tokens, int count, tern_error *err)
+{
+    int status = TERN_OK;
+    for (int i = 0; i < count && status == TERN_OK; i++) {
+        rig->held[i] = n_prompt;
+        const tern_request request = {.prompt = rig->prompt, .n_prompt = n_prompt,
+                                      .max_tokens = max_tokens, .ignore_end = 1,
+                                      .user = &rig->held[i]};
+        status = tern_engine_submit(rig->engine, &rig->ids[i], &request, err);
+    }
+    return status;
+}
+
+/* Steps until each of the first n sequences holds more than its prompt. */
+static int read_prompts(bench_rig *rig, int n_prompt, int n, tern_error *err)
+{
+    int status = TERN_OK, ended = 0;
+    for (int i = 0; i < n; i++)
+        while (status == TERN_OK && rig->held[i] == n_prompt) status = step(rig, &ended, err);
+    return status;
+}
+
+static int run_prefill(bench_work *work, bench_rig *rig, tern_error *err)
+{
+    int status = TERN_OK, ended = 0;
+    const uint64_t begin = tern_now_ns();
+    while (status == TERN_OK && ended == 0) {
+        status = step(rig, &ended, err);
+        work->n_steps++;
+    }
+    work->ns = tern_now_ns() - begin;
+    return status;
+}
+
+/* A sequence that holds n tokens has the last of them computed next, which attends to all n. */
+static int run_decode(bench_work *work, bench_rig *rig, const bench_test *t, tern_error *err)
+{
+    int status = TERN_OK, ended = 0;
+    const uint64_t begin = tern_now_ns();
+    for (int i = 0; i < t->n_decode && status == TERN_OK; i++) {
+        for (int s = 0; s < t->batch; s++) work->n_context += (uint64_t)rig->held[s];
+        status = step(rig, &ended, err);
+        work->n_steps++;
+    }
+    work->ns = tern_now_ns() - begin;
+    if (status == TERN_OK && ended)
+        return tern_fail(err, TERN_E_DEVICE, "a sequence of %s ended early", t->name);
+    return status;
+}
+
+static int clear(bench_rig *rig, int n, tern_error *err)
+{
+    int ended = 0;
+    for (int i = 0; i < n; i++) tern_engine_cancel(rig->engine, rig->ids[i]);
+    return step(rig, &ended, err);
+}
+
+static tern_cpu_limits mean_of(const tern_cpu_limits *a, const tern_cpu_limits *b)
+{
+    return (tern_cpu_limits){(a->read_bytes + b->read_bytes) / 2, (a->int8_mac + b->int8_mac) / 2,
+                             (a->f32_fma + b->f32_fma) / 2};
+}
+
+int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *t, tern_error *err)
+{
+    const uint64_t n_prompt = (uint64_t)t->n_prompt;
+    bench_work work = {.n_tok = t->n_decode ? (uint64_t)t->n_decode * (uint64_t)t->batch : n_prompt,
+                       .n_context = n_prompt * (n_prompt + 1) / 2};
+    const int prompt = t->n_decode ? (t->depth ? t->depth : 1) : t->n_prompt;
+    const int sequences = t->n_decode ? t->batch : 1;
+    int status = submit(rig, prompt, t->n_decode ? 0 : 1, sequences, err);
+    if (status == TERN_OK && t->depth) status = read_prompts(rig, prompt, sequences, err);
+    if (status != TERN_OK) return status;
+    const tern_cpu_limits before = tern_cpu_meter_run(rig->meter);
+    status = t->n_decode ? run_decode(&work, rig, t, err) : run_prefill(&work, rig, err);
+    if (status != TERN_OK) return status;
+    const tern_cpu_limits after = tern_cpu_meter_run(rig->meter);
+    status = clear(rig, sequences, err);
+    out->limits = mean_of(&before, &after);
+    out->tok_s = (double)work.n_tok * 1e9 / (double)(work.ns ? work.ns : 1);
+    return status == TERN_OK ? cli_bench_limit(out, rig, t, &work, err) : status;
+}
+
+int cli_bench_warm_up(bench_rig *rig, tern_error *err)
+{
+    const int n_ctx = tern_engine_plan(rig->engine)->workload.n_ctx;
+    const int n_prompt = n_ctx > 20 ? 16 : 1;
+    int ended = 0, status = submit(rig, n_prompt, n_ctx > 20 ? 3 : 1, 1, err);
+    while (status == TERN_OK && ended == 0) status = step(rig, &ended, err);
+    return status;
+}
