@@ -241,6 +241,12 @@ static void allocation(void **state)
     assert_int_equal((uintptr_t)p % 64, 0);
     for (int i = 0; i < 65; i++) assert_int_equal(p[i], 0);
     free(p);
+    const size_t large = ((size_t)4 << 20) + 65; /* takes the way of huge pages */
+    assert_int_equal(tern_alloc_aligned(&p, large, "a test", &err), TERN_OK);
+    assert_int_equal((uintptr_t)p % ((size_t)2 << 20), 0);
+    for (size_t i = 0; i < large; i += 63) assert_int_equal(p[i], 0);
+    assert_int_equal(p[large - 1], 0);
+    free(p);
     assert_int_equal(tern_alloc(&p, 0, 8, "a test", &err), TERN_OK);
     assert_non_null(p);
     free(p);

@@ -27,7 +27,8 @@ static inline size_t tern_round_up(size_t n, size_t unit)
  * none. A count of zero gives a pointer that may be freed. Free with free(). */
 int tern_alloc(void *out, size_t count, size_t size, const char *what, tern_error *err);
 
-/* As tern_alloc, aligned to 64 bytes, for memory that kernels read. Free with free(). */
+/* As tern_alloc, aligned to 64 bytes, for memory that kernels read; from 4 MiB on in huge pages
+ * where the system has them, which may round the resident memory up by 2 MiB. Free with free(). */
 int tern_alloc_aligned(void *out, size_t bytes, const char *what, tern_error *err);
 
 #endif
