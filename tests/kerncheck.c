@@ -28,7 +28,7 @@ static const struct {
     {SLOT(embed), kc_check_embed, kc_bench_embed},
     {SLOT(norm_quant), kc_check_norm_quant, kc_bench_norm_quant},
     {SLOT(linear), kc_check_linear, kc_bench_linear},
-    {SLOT(rope_kv), NULL, NULL},
+    {SLOT(rope_kv), kc_check_rope_kv, kc_bench_rope_kv},
     {SLOT(attn_group_f16), kc_check_attn_group_f16, kc_bench_attn_group_f16},
     {SLOT(attn_group_i8), kc_check_attn_group_i8, kc_bench_attn_group_i8},
     {SLOT(attn_merge), kc_check_attn_merge, kc_bench_attn_merge},
