@@ -40,7 +40,7 @@ static const struct {
     {SLOT(head_logits), kc_check_head_logits, kc_bench_head_logits},
     {SLOT(head_top), kc_check_head_top, kc_bench_head_top},
     {SLOT(head_score), kc_check_head_score, kc_bench_head_score},
-    {SLOT(pick), NULL, NULL},
+    {SLOT(pick), kc_check_pick, kc_bench_pick},
 };
 enum { N_SLOTS = sizeof slots / sizeof slots[0] };
 

@@ -15,4 +15,5 @@ void tern_cpu_kernels_avx2(tern_cpu_kernels *table)
     table->head_logits = tern_head_logits_avx2;
     table->head_top = tern_head_top_avx2;
     table->head_score = tern_head_score_avx2;
+    table->pick = tern_pick_avx2;
 }

@@ -22,6 +22,7 @@ int tern_head_quant_avx2(const tern_head_args *a, tern_range rows);
 void tern_head_logits_avx2(const tern_head_args *a, tern_range rows, tern_range vocab);
 void tern_head_top_avx2(tern_candidate *top, const float *logits, int n_vocab, int n);
 void tern_head_score_avx2(tern_score *score, const float *logits, int n_vocab, int target);
+int32_t tern_pick_avx2(const tern_pick_args *a);
 void tern_head_logits_avx512vnni(const tern_head_args *a, tern_range rows, tern_range vocab);
 
 #endif
