@@ -28,7 +28,7 @@ static const struct {
     {SLOT(embed), kc_check_embed, kc_bench_embed},
     {SLOT(norm_quant), kc_check_norm_quant, kc_bench_norm_quant},
     {SLOT(linear), kc_check_linear, kc_bench_linear},
-    {SLOT(rope_kv), NULL, NULL},
+    {SLOT(rope_kv), kc_check_rope_kv, kc_bench_rope_kv},
     {SLOT(attn_group_f16), kc_check_attn_group_f16, kc_bench_attn_group_f16},
     {SLOT(attn_group_i8), kc_check_attn_group_i8, kc_bench_attn_group_i8},
     {SLOT(attn_merge), kc_check_attn_merge, kc_bench_attn_merge},
@@ -40,7 +40,7 @@ static const struct {
     {SLOT(head_logits), kc_check_head_logits, kc_bench_head_logits},
     {SLOT(head_top), kc_check_head_top, kc_bench_head_top},
     {SLOT(head_score), kc_check_head_score, kc_bench_head_score},
-    {SLOT(pick), NULL, NULL},
+    {SLOT(pick), kc_check_pick, kc_bench_pick},
 };
 enum { N_SLOTS = sizeof slots / sizeof slots[0] };
 

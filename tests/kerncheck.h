@@ -79,5 +79,9 @@ void kc_check_head_top(kc_run *run);
 void kc_bench_head_top(kc_run *run);
 void kc_check_head_score(kc_run *run);
 void kc_bench_head_score(kc_run *run);
+void kc_check_rope_kv(kc_run *run);
+void kc_bench_rope_kv(kc_run *run);
+void kc_check_pick(kc_run *run);
+void kc_bench_pick(kc_run *run);
 
 #endif

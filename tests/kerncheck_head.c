@@ -159,6 +159,44 @@ void kc_check_head_score(kc_run *run)
     kc_end(run);
 }
 
+/* Settings with and without each rule; half of the cases are plain draws. */
+static tern_pick random_pick(kc_run *run, int n_vocab, const int32_t *ids, const float *bias)
+{
+    tern_pick pick = {.seed = case_next(&run->random), .choice = 3, .position = 11};
+    const float temperatures[] = {0.0f, 1e-6f, 0.3f, 1.0f, 8.0f};
+    pick.temperature = temperatures[case_int(&run->random, 0, 4)];
+    if (case_int(&run->random, 0, 1)) return pick;
+    if (case_int(&run->random, 0, 2) == 0) pick.top_k = case_int(&run->random, 1, n_vocab + 3);
+    if (case_int(&run->random, 0, 2) == 0) pick.top_p = 0.9f;
+    if (case_int(&run->random, 0, 2) == 0) pick.min_p = 0.01f;
+    if (case_int(&run->random, 0, 2) == 0) {
+        pick.n_bias = 1;
+        pick.bias_ids = ids;
+        pick.bias = bias;
+    }
+    return pick;
+}
+
+void kc_check_pick(kc_run *run)
+{
+    static const int32_t ids[] = {0};
+    static const float bias[] = {5.0f};
+    for (int i = 0; i < 600; i++) {
+        const int n_vocab = case_int(&run->random, 1, 400);
+        const tern_pick pick = random_pick(run, n_vocab, ids, bias);
+        kc_case(run, "n_vocab %d, temperature %g, ties %d", n_vocab, (double)pick.temperature,
+                i % 2);
+        const float *logits = make_logits(run, n_vocab, i % 2);
+        const tern_pick_args a = {
+            .logits = logits, .n_vocab = n_vocab, .pick = &pick,
+            .scratch = kc_alloc(run, (size_t)n_vocab * TERN_PICK_SCRATCH_PER_TOKEN),
+        };
+        const int32_t ref = run->ref->pick(&a), got = run->got->pick(&a);
+        kc_same(run, "id", &ref, &got, sizeof ref);
+    }
+    kc_end(run);
+}
+
 typedef struct choice_bench {
     const float *logits;
     int n_vocab;
@@ -176,6 +214,22 @@ static void call_score(const tern_cpu_kernels *kernels, void *context)
 {
     choice_bench *b = context;
     kernels->head_score(&b->score, b->logits, b->n_vocab, 7);
+}
+
+static void call_pick(const tern_cpu_kernels *kernels, void *context)
+{
+    kernels->pick(context);
+}
+
+void kc_bench_pick(kc_run *run)
+{
+    kc_case(run, "128256, temperature 1");
+    const tern_pick pick = {.temperature = 1.0f, .seed = 1};
+    tern_pick_args a = {.logits = make_logits(run, 128256, 0), .n_vocab = 128256, .pick = &pick,
+                        .scratch = kc_alloc(run, 128256 * TERN_PICK_SCRATCH_PER_TOKEN)};
+    const kc_work work = {call_pick, &a, 0, 0, 128256};
+    kc_bench(run, "128256, temperature 1", &work);
+    kc_end(run);
 }
 
 void kc_bench_head_top(kc_run *run)

@@ -142,4 +142,46 @@ static INLINE int32_t sum_of_8(__m256i x)
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 
+/* ---- logits (N8) ---------------------------------------------------------------------------- */
+
+/* The largest of a row. */
+static INLINE float row_max_8(const float *x, int n)
+{
+    __m256 most = _mm256_set1_ps(x[0]);
+    for (int i = 0; i < n; i += 8) {
+        const __m256 present = _mm256_castsi256_ps(lanes_below(n - i));
+        most = _mm256_max_ps(most, _mm256_blendv_ps(most, load_below(x, i, n), present));
+    }
+    return max_of_8(most);
+}
+
+/* (u64)(w * 2^40) of four weights 0 <= w <= 1: in double all of it is exact, and an integer below
+ * 2^52 is the low bits of itself plus 2^52. */
+static INLINE __m256i weights_u64(__m128 w)
+{
+    const __m256d scaled = _mm256_mul_pd(_mm256_cvtps_pd(w), _mm256_set1_pd(0x1p40));
+    const __m256d whole = _mm256_round_pd(scaled, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+    const __m256d base = _mm256_set1_pd(0x1p52);
+    return _mm256_xor_si256(_mm256_castpd_si256(_mm256_add_pd(whole, base)),
+                            _mm256_castpd_si256(base));
+}
+
+/* tern_weight_u64((l_v - largest) * factor) of eight tokens, none from n on, summed in pairs. */
+static INLINE __m256i weights_of_8(const float *logits, float largest, float factor, int v, int n)
+{
+    const __m256 x = _mm256_sub_ps(load_below(logits, v, n), _mm256_set1_ps(largest));
+    const __m256 present = _mm256_castsi256_ps(lanes_below(n - v));
+    const __m256 w =
+        _mm256_and_ps(exp2_weight_8(_mm256_mul_ps(x, _mm256_set1_ps(factor))), present);
+    return _mm256_add_epi64(weights_u64(_mm256_castps256_ps128(w)),
+                            weights_u64(_mm256_extractf128_ps(w, 1)));
+}
+
+static INLINE uint64_t sum_of_4(__m256i x)
+{
+    uint64_t part[4];
+    _mm256_storeu_si256((__m256i *)(void *)part, x);
+    return part[0] + part[1] + part[2] + part[3];
+}
+
 #endif

@@ -11,9 +11,13 @@ measured, never chosen by.
 import argparse
 import json
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+# On shared cores a thread that spins at a barrier takes the time of the thread it waits for.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
