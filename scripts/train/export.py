@@ -3,8 +3,9 @@
     scripts/train/export.py --preset demo --out runtime/model/embedded/tern-demo.gguf
 
 reference.py computes the canary from the values in the file, with the runtime's f16 KV and
-fixed-point head. The tolerance also has room for a runtime that keeps K and V in float32: one int8
-value that rounds the other way moves everything after it a little.
+fixed-point head. The tolerance is room for int8 values that round the other way: disturbing every
+norm output by 2e-7 of itself, as another order of float32 sums does, moves the demo's canary by
+0.04 (median of 26 runs, largest 0.072); float32 K and V move it by 0.044.
 """
 import argparse
 import json
@@ -20,9 +21,7 @@ from model import Config, ternary_parts
 from reference import Reference
 
 N_CANARY = 64
-# An int8 rounding that falls the other way moves a log-probability by some hundredths (the runtime
-# was seen 0.052 away); a wrong activation, layout, scale or rotation moves many by whole units.
-TOLERANCE = 0.2
+TOLERANCE = 0.1
 DESCRIPTION = ("Demo BitNet b1.58 language model of Tern, trained from scratch on public-domain "
                "English prose.")
 
