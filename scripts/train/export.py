@@ -5,7 +5,7 @@
 reference.py computes the canary from the values in the file, with the runtime's f16 KV and
 fixed-point head. The tolerance is room for int8 values that round the other way: disturbing every
 norm output by 2e-7 of itself, as another order of float32 sums does, moves the demo's canary by
-0.04 (median of 26 runs) and 0.072 (largest of 32); float32 K and V move it by 0.044.
+0.04 (median of 26 runs, largest 0.072); float32 K and V move it by 0.044.
 """
 import argparse
 import json
