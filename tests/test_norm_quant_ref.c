@@ -87,6 +87,31 @@ static void test_equals_literal(void **state)
     }
 }
 
+/* Enough values that one wrong rounding in the factor, or one partial too few, moves some q. */
+static void test_many_rows_equal_literal(void **state)
+{
+    (void)state;
+    enum { K = 2560 };
+    static float x[K], gain[K];
+    static int8_t q[K], expected[K];
+    uint64_t seed = 7;
+    for (int round = 0; round < 600; round++) {
+        float scale, expected_scale;
+        int32_t sum;
+        case_floats(x, K, 1.0f, &seed);
+        case_floats(gain, K, 1.0f, &seed);
+        if (round % 2)
+            for (int i = 0; i < K; i++) x[i] += 100.0f;
+        const tern_norm_quant_args a = {.q = q, .scale = &scale, .sum = &sum, .x = x, .ldx = K,
+                                        .gain = round % 3 ? gain : NULL, .k = K, .k_pad = K,
+                                        .eps = 1e-5f, .subtract_mean = round % 2};
+        assert_int_equal(tern_norm_quant_ref(&a, (tern_range){0, 1}), 0);
+        assert_int_equal(sum, literal(expected, &expected_scale, x, &a));
+        assert_memory_equal(q, expected, K);
+        assert_true(scale == expected_scale);
+    }
+}
+
 /* The row before quantisation comes back within half a step, in double. */
 static void test_near_double(void **state)
 {
@@ -176,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_equals_literal),       cmocka_unit_test(test_near_double),
         cmocka_unit_test(test_known_vector),         cmocka_unit_test(test_zero_row),
         cmocka_unit_test(test_non_finite_is_an_error),
+        cmocka_unit_test(test_many_rows_equal_literal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

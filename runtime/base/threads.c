@@ -25,7 +25,8 @@
 #include "base/fail.h"
 #include "base/memory.h"
 
-#define SPINS 4000     /* looks at a word before sleeping, some tens of microseconds */
+#define SPINS 320       /* looks at a word before sleeping: some 10 microseconds */
+#define YIELD_EVERY 64  /* looks between yields, in case the awaited thread needs this core */
 #define CACHE_LINE 64
 
 /* A word that threads wait for. Each lies in a cache line of its own. */
@@ -67,6 +68,7 @@ static void signal_wait(signal_word *word, unsigned old, int spins)
     for (int i = 0; i < spins; i++) {
         if (atomic_load_explicit(&word->value, memory_order_acquire) != old) return;
         cpu_relax();
+        if (i % YIELD_EVERY == YIELD_EVERY - 1) sched_yield();
     }
     atomic_fetch_add(&word->sleepers, 1);
     while (atomic_load(&word->value) == old)
