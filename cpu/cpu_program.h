@@ -40,6 +40,7 @@ typedef struct cpu_op {
             tern_head_args args;
             tern_candidate *top;
             tern_score *score;
+            float *lower, *upper; /* [n_vocab] bounds of logits; NULL: not screened */
             tern_head_mode mode;
             int n;
         } head;

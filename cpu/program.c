@@ -12,10 +12,17 @@
 
 /* ---- scratch -------------------------------------------------------------------------------- */
 
-/* Parts of the scratch of a HEAD: quantised rows, their scales, logits of one row (TOP, SCORE). */
+/* Parts of the scratch of a HEAD: quantised rows, their scales, logits of one row (TOP, SCORE) and
+ * their two bounds (TOP of a table with a low plane, which is screened). */
 typedef struct head_scratch {
-    size_t xs, logits, bytes;
+    size_t xs, logits, lower, upper, bytes;
 } head_scratch;
+
+/* Only the I16 tables have a second plane to save. */
+static int is_screened(const tern_op_head *op)
+{
+    return op->mode == TERN_HEAD_TOP && op->table->desc.head_type == TERN_HEAD_I16;
+}
 
 static head_scratch head_scratch_of(const tern_op_head *op, int n_rows)
 {
@@ -23,9 +30,10 @@ static head_scratch head_scratch_of(const tern_op_head *op, int n_rows)
     head_scratch s;
     s.xs = rows * k_pad * sizeof(int16_t);
     s.logits = s.xs + tern_round_up(rows * sizeof(float), 64);
-    s.bytes = s.logits;
-    if (op->mode != TERN_HEAD_FULL)
-        s.bytes += tern_round_up((size_t)op->table->desc.n_out * sizeof(float), 64);
+    const size_t vocab = tern_round_up((size_t)op->table->desc.n_out * sizeof(float), 64);
+    s.lower = s.logits + (op->mode == TERN_HEAD_FULL ? 0 : vocab);
+    s.upper = s.lower + (is_screened(op) ? vocab : 0);
+    s.bytes = s.upper + (is_screened(op) ? vocab : 0);
     return s;
 }
 
@@ -129,6 +137,8 @@ static void bind_head(cpu_op *to, const tern_op_head *op, int n_rows, uint8_t *s
     };
     to->u.head.top = (tern_candidate *)(void *)tern_cpu_at(&op->top);
     to->u.head.score = (tern_score *)(void *)tern_cpu_at(&op->score);
+    to->u.head.lower = is_screened(op) ? (float *)(void *)(scratch + s.lower) : NULL;
+    to->u.head.upper = is_screened(op) ? (float *)(void *)(scratch + s.upper) : NULL;
     to->u.head.mode = op->mode;
     to->u.head.n = op->n;
 }

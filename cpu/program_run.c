@@ -1,6 +1,7 @@
 /* program_run.c - runs programs on the CPU: one wake-up of the threads per run, a barrier after
  * every operation. How an operation is cut among threads is decided here and nowhere else; kernels
  * write only their range, so the cut never changes a bit. */
+#include <math.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -126,12 +127,62 @@ static void run_attn_merge(worker *w, cpu_op *op)
     }
 }
 
+/* N7's screening. The high plane alone gives L = f32(f32(256 S) * g) with g = xs * ws, the logit of
+ * a table without low plane, and T lies within 256 S +- B, B = 128 * sum |x|. So the true logit
+ * lies within L +- m for m = B*g + (|L| + B*g) * 2^-20: the first term is the low plane, the second
+ * exceeds the roundings of 2^-24 that both logits and the bound itself take, five in all (2^-140
+ * does so for subnormals). */
+static void bound_logits(const tern_head_args *a, int row, tern_range vocab, float *bounds[2])
+{
+    const int16_t *x = a->xq + (size_t)row * (size_t)a->k_pad;
+    int64_t magnitude = 0;
+    for (int i = 0; i < a->k_pad; i++) magnitude += x[i] < 0 ? -x[i] : x[i];
+    const double slack = 128.0 * (double)magnitude * (double)a->xs[row];
+    for (int v = vocab.begin; v < vocab.end; v++) {
+        const double l = (double)a->logits[v], low = slack * (double)a->scale[v];
+        const double margin = low + (fabs(l) + low) * 0x1p-20 + 0x1p-140;
+        bounds[0][v] = margin < INFINITY ? (float)(l - margin) : -INFINITY;
+        bounds[1][v] = margin < INFINITY ? (float)(l + margin) : INFINITY;
+    }
+}
+
+/* TOP of a table with two planes: bounds from the high plane, then only the rows of the table that
+ * may be among the n best are computed in full; the others cannot win and are put out. */
+static void run_head_screened(worker *w, cpu_op *op, int row)
+{
+    tern_head_args *a = &op->u.head.args, high = *a;
+    high.low = NULL;
+    const int n = op->u.head.n;
+    tern_candidate *top = op->u.head.top + (int64_t)row * n;
+    float *bounds[2] = {op->u.head.lower, op->u.head.upper};
+    const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+    w->kernels->head_logits(&high, (tern_range){row, row + 1}, vocab);
+    bound_logits(a, row, vocab, bounds);
+    tern_pool_barrier(w->pool);
+    if (w->thread == 0) w->kernels->head_top(top, bounds[0], a->n_vocab, n);
+    tern_pool_barrier(w->pool);
+    const float least = top[n - 1].logit; /* the n best reach it at least */
+    for (int v = vocab.begin; v < vocab.end; v++) {
+        if (bounds[1][v] >= least)
+            w->kernels->head_logits(a, (tern_range){row, row + 1}, (tern_range){v, v + 1});
+        else
+            a->logits[v] = -INFINITY;
+    }
+    tern_pool_barrier(w->pool);
+    if (w->thread == 0) w->kernels->head_top(top, a->logits, a->n_vocab, n);
+    tern_pool_barrier(w->pool);
+}
+
 /* TOP and SCORE: the logits of one row at a time, by all threads; thread 0 reads them. */
 static void run_head_rows(worker *w, cpu_op *op)
 {
     tern_head_args *a = &op->u.head.args;
     const int n = op->u.head.n;
     for (int r = 0; r < w->n_rows; r++) {
+        if (op->u.head.lower) {
+            run_head_screened(w, op, r);
+            continue;
+        }
         const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
         w->kernels->head_logits(a, (tern_range){r, r + 1}, vocab);
         tern_pool_barrier(w->pool);

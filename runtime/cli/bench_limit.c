@@ -8,7 +8,8 @@
  *            high plane of the head's table, since a screened head need not read the low one.
  *
  * `bytes` of a sample is what the kernels in use really read in a step, each byte once: packed
- * weights with their scales, KV, and in decode the whole table, because HEAD runs FULL. */
+ * weights with their scales, KV, and in decode the table: its high plane for a single row, whose
+ * head is screened (the rows rescored, some tenths of a percent, are left out), else all of it. */
 #include "cli/bench.h"
 
 static const tern_backend *backend_of(const bench_rig *rig, int device, tern_error *err)
@@ -81,7 +82,9 @@ int cli_bench_limit(bench_sample *out, const bench_rig *rig, const bench_test *t
         const double least = steps * (macs / 4.0 + (double)c->n_vocab * c->d) + kv;
         const double reading = least / out->limits.read_bytes;
         if (reading > seconds) seconds = reading;
-        out->bytes += table + kv / steps;
+        const int screened =
+            test->batch == 1 && plan->workload.head_type == TERN_HEAD_I16;
+        out->bytes += (screened ? table / 2.0 : table) + kv / steps;
     }
     out->limit_tok_s = (double)work->n_tok / seconds;
     return TERN_OK;

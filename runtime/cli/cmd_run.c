@@ -25,7 +25,7 @@ static const cli_option options[] = {
     {"seed", 's', CLI_U64, AT(seed), 0, 0, "N", "seed of the sampling (default 0)"},
     {"temp", 0, CLI_FLOAT, AT(temperature), 0, 100, "X", "temperature, 0 for greedy (default 0.7)"},
     {"top-k", 0, CLI_INT, AT(top_k), 0, 1 << 24, "N",
-     "keep the N likeliest tokens (default 0: all)"},
+     "keep the N likeliest tokens, 0 for all (default 40)"},
     {"top-p", 0, CLI_FLOAT, AT(top_p), 0, 1, "X", "keep this much probability (default 0.9)"},
     {"min-p", 0, CLI_FLOAT, AT(min_p), 0, 1, "X",
      "drop tokens below X times the likeliest (default 0)"},
@@ -186,7 +186,7 @@ static int run_session(const run_options *o, cli_session *session, tern_error *e
 
 static int run(int argc, char **argv, tern_error *err)
 {
-    run_options o = {.temperature = 0.7f, .top_p = 0.9f};
+    run_options o = {.temperature = 0.7f, .top_k = 40, .top_p = 0.9f};
     int status = cli_parse(&o, &cli_run, argc, argv, NULL, err);
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
     cli_session session;

@@ -288,14 +288,23 @@ static int build_batch(tern_engine *e, tern_error *err)
     return TERN_OK;
 }
 
-/* Runs the batch and brings the sampled ids to the host. */
+/* Whether n candidates hold every token that the sampling may keep (PICK in tern/device.h). */
+static int needs_only_top(const tern_pick *p, int n)
+{
+    const int unadjusted = !p->n_bias && !p->n_counts && !p->mask;
+    return unadjusted && (p->temperature == 0.0f || (p->top_k > 0 && p->top_k <= n));
+}
+
+/* Runs the batch and brings the sampled ids to the host. Several rows share one pass over both
+ * planes of the table; a single one reads less when the head is screened. */
 static int run_batch(tern_engine *e, tern_error *err)
 {
     int status = tern_engine_forward(e, err);
     if (status == TERN_OK && e->batch.n_rows > 0) {
         tern_part *head = tern_engine_head(e);
         tern_stream *stream = tern_engine_head_stream(e);
-        status = tern_program_run(head->pick, stream, &e->batch, err);
+        const int screened = e->batch.n_rows == 1 && needs_only_top(&e->picks[0], head->n_top);
+        status = tern_program_run(screened ? head->pick_top : head->pick, stream, &e->batch, err);
         if (status == TERN_OK)
             status =
                 tern_download(stream, e->picked, head->picked.buffer, head->picked.offset_bytes,

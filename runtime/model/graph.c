@@ -77,8 +77,14 @@ int tern_graph_head(tern_op *ops, const tern_part *part, tern_head_mode mode, in
     push(&l, TERN_OP_HEAD)->u.head = (tern_op_head){
         .x = part->x, .gain = part->head_gain, .table = part->head, .mode = mode,
         .logits = part->logits, .score = part->score, .eps = part->config->eps};
+    const int top = mode == TERN_HEAD_TOP;
+    if (top) {
+        l.ops[0].u.head.top = part->top;
+        l.ops[0].u.head.n = part->n_top;
+    }
     if (pick)
         push(&l, TERN_OP_PICK)->u.pick = (tern_op_pick){
-            .logits = part->logits, .ids = part->picked, .n_vocab = part->config->n_vocab};
+            .logits = top ? (tern_span){0} : part->logits, .top = top ? part->top : (tern_span){0},
+            .n = top ? part->n_top : 0, .ids = part->picked, .n_vocab = part->config->n_vocab};
     return l.n;
 }

@@ -11,7 +11,8 @@
 /* EMBED (when the segment says so) and the half-layers of a segment; returns their number. */
 int tern_graph_segment(tern_op *ops, const tern_part *part, const tern_segment *segment);
 
-/* The head. With TERN_HEAD_FULL and `pick`, a PICK follows. Returns 1 or 2. */
+/* The head. With `pick`, a PICK of its logits (FULL) or candidates (TOP) follows. Returns 1 or
+ * 2. */
 int tern_graph_head(tern_op *ops, const tern_part *part, tern_head_mode mode, int pick);
 
 #endif

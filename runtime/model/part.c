@@ -129,6 +129,8 @@ static void layout_activations(tern_part *part)
     part->logits = take_span(part, here, part->desc.n_seq, c->n_vocab, TERN_F32);
     part->picked = take_span(part, here, part->desc.n_seq, 1, TERN_S32);
     part->score = take_opaque(part, (size_t)n_tok * sizeof(tern_score));
+    part->n_top = c->n_vocab < TERN_PART_TOP ? c->n_vocab : TERN_PART_TOP;
+    part->top = take_opaque(part, (size_t)part->n_top * sizeof(tern_candidate));
 }
 
 /* Maximal runs of half-layers that are here; the embedding joins the run that begins at the
@@ -157,7 +159,22 @@ typedef struct recipe {
     tern_program **program;
 } recipe;
 
-/* Recipe number i of the part, i < n_segments + 3; n is 0 for one that is not needed. */
+/* What the head of a part runs, beyond the segments. */
+enum { HEAD_PICK, HEAD_PICK_TOP, HEAD_LOGITS, HEAD_SCORES, N_HEAD_PROGRAMS };
+
+static void make_head_recipe(recipe *r, tern_part *part, int head)
+{
+    tern_program **const programs[N_HEAD_PROGRAMS] = {&part->pick, &part->pick_top,
+                                                      &part->all_logits, &part->all_scores};
+    static const tern_head_mode modes[N_HEAD_PROGRAMS] = {TERN_HEAD_FULL, TERN_HEAD_TOP,
+                                                          TERN_HEAD_FULL, TERN_HEAD_SCORE};
+    r->program = programs[head];
+    if (head == HEAD_PICK_TOP) r->limits.n_rows = 1;
+    if (modes[head] == TERN_HEAD_FULL) r->limits.n_rows = part->desc.n_seq;
+    r->n = tern_graph_head(r->ops, part, modes[head], head == HEAD_PICK || head == HEAD_PICK_TOP);
+}
+
+/* Recipe number i of the part, i < n_recipes; n is 0 for one that is not needed. */
 static void make_recipe(recipe *r, tern_part *part, int i)
 {
     const tern_part_desc *desc = &part->desc;
@@ -168,11 +185,7 @@ static void make_recipe(recipe *r, tern_part *part, int i)
         r->program = &part->segments[i].program;
         return;
     }
-    if (!desc->head) return;
-    const int head = i - part->n_segments;
-    if (head != 2) r->limits.n_rows = desc->n_seq;
-    r->n = tern_graph_head(r->ops, part, head == 2 ? TERN_HEAD_SCORE : TERN_HEAD_FULL, head == 0);
-    r->program = head == 0 ? &part->pick : head == 1 ? &part->all_logits : &part->all_scores;
+    if (desc->head) make_head_recipe(r, part, i - part->n_segments);
 }
 
 static int layout_programs(tern_part *part, tern_error *err)
@@ -181,7 +194,7 @@ static int layout_programs(tern_part *part, tern_error *err)
     const int status = tern_alloc(&r.ops, (size_t)TERN_GRAPH_OPS(part->config->n_layers),
                                   sizeof *r.ops, "a list of operations", err);
     if (status != TERN_OK) return status;
-    for (int i = 0; i < part->n_segments + 3; i++) {
+    for (int i = 0; i < part->n_segments + N_HEAD_PROGRAMS; i++) {
         make_recipe(&r, part, i);
         if (r.n) part->memory.bytes[TERN_MEMORY_SCRATCH] +=
                  part->backend->program_bytes(r.ops, r.n, &r.limits);
@@ -284,7 +297,8 @@ static void place_spans(tern_part *part)
     }
     if (part->rope.rows) part->rope.buffer = constants;
     tern_span *spans[] = {&part->ids,     &part->x,   &part->quant,  &part->qkv,    &part->attn,
-                          &part->gate_up, &part->act, &part->logits, &part->picked, &part->score};
+                          &part->gate_up, &part->act, &part->logits, &part->picked, &part->score,
+                          &part->top};
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         if (spans[i]->rows) spans[i]->buffer = activations;
     if (part->head_gain.rows) part->head_gain.buffer = constants;
@@ -296,7 +310,7 @@ static int create_programs(tern_part *part, tern_error *err)
     int status = tern_alloc(&r.ops, (size_t)TERN_GRAPH_OPS(part->config->n_layers), sizeof *r.ops,
                             "a list of operations", err);
     if (status != TERN_OK) return status;
-    for (int i = 0; i < part->n_segments + 3 && status == TERN_OK; i++) {
+    for (int i = 0; i < part->n_segments + N_HEAD_PROGRAMS && status == TERN_OK; i++) {
         make_recipe(&r, part, i);
         if (r.n) status = tern_program_create(r.program, part->device, r.ops, r.n, &r.limits, err);
     }
@@ -334,6 +348,7 @@ void tern_part_destroy(tern_part *part)
     if (!part) return;
     for (int i = 0; i < part->n_segments; i++) tern_program_destroy(part->segments[i].program);
     tern_program_destroy(part->pick);
+    tern_program_destroy(part->pick_top);
     tern_program_destroy(part->all_logits);
     tern_program_destroy(part->all_scores);
     if (!part->unplaced && part->layers) { /* real weights, not stand-ins */

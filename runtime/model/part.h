@@ -12,6 +12,10 @@
 #include "device/backend.h"
 #include "tern/model.h"
 
+/* Candidates of a screened head: what greedy and the usual top-k need (fewer in tiny
+ * vocabularies). */
+#define TERN_PART_TOP 64
+
 /* What a device is asked to hold. */
 typedef struct tern_part_desc {
     uint8_t attn[TERN_MAX_LAYERS]; /* 1: the attention half of the layer, with its KV, is here */
@@ -57,9 +61,12 @@ typedef struct tern_part {
     tern_span logits;    /* [n_seq, n_vocab] f32 */
     tern_span picked;    /* [n_seq, 1] s32 */
     tern_span score;     /* opaque: [n_tok] tern_score */
+    tern_span top;       /* opaque: [1, n_top] tern_candidate */
+    int n_top;           /* candidates of pick_top */
     tern_segment *segments;
     int n_segments;
     tern_program *pick;       /* HEAD FULL, PICK: at most n_seq rows */
+    tern_program *pick_top;   /* HEAD TOP, PICK: one row, whose sampling keeps at most n_top */
     tern_program *all_logits; /* HEAD FULL: at most n_seq rows */
     tern_program *all_scores; /* HEAD SCORE: at most n_tok rows */
     tern_device *device;
