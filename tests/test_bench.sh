@@ -41,6 +41,9 @@ markdown=$("$tern" bench $small --depth 0,20 --batch 1,3 --kv i8 --head i8 -c 20
 has "$markdown" 'KV i8, head i8' '| test | threads |' '| pp16 | 1 |' '| tg8 | 1 |' \
     '| tg8@20 | 1 |' '| tg8x3 | 1 |' '| tg8x3@20 | 1 |'
 
+deep=$("$tern" bench $small --pp 0 --depth 20) # the context is sized by the tests
+has "$deep" '| tg8@20 | 1 |'
+
 csv=$("$tern" bench --pp 0 --tg 4 --reps 2 -t 2 --csv) # the embedded model
 has "$csv" 'name,threads,tok_s,spread,limit_tok_s,of_limit,bytes' 'tg4,2,'
 [ "$(printf '%s\n' "$csv" | wc -l)" = 2 ] || fail "two lines of CSV expected:" "$csv"

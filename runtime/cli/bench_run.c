@@ -17,7 +17,8 @@ static int steps_ahead(const bench_test *t, int n_tok)
 int cli_bench_context(const bench_test *t, int n_tok)
 {
     if (!t->n_decode) return t->n_prompt + 1;
-    return (t->depth ? t->depth : 1) + steps_ahead(t, n_tok) + t->n_decode + 1;
+    const int before = t->depth ? t->depth + 1 : 1; /* reading a prompt samples one token */
+    return before + steps_ahead(t, n_tok) + t->n_decode + 1;
 }
 
 /* One step; sampled tokens are added to what their sequences hold. */
