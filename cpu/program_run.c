@@ -55,6 +55,23 @@ static void run_linear(worker *w, cpu_op *op)
         w->kernels->linear(&op->u.linear, (tern_range){0, w->n_tok}, outputs);
 }
 
+/* The states of one group, by the kernel of the KV type. */
+static void attn_group(const worker *w, float *states, const tern_attn_args *a, int unit, int group)
+{
+    const int token = unit / a->view.kv, kv_head = unit % a->view.kv;
+    if (a->view.type == TERN_KV_F16)
+        w->kernels->attn_group_f16(states, a, token, kv_head, group);
+    else
+        w->kernels->attn_group_i8(states, a, token, kv_head, group);
+}
+
+/* o = state's o * (1/l). */
+static void attn_finish(float *o, const float *state, int hd)
+{
+    const float inverse = 1.0f / state[1];
+    for (int d = 0; d < hd; d++) o[d] = state[2 + d] * inverse;
+}
+
 /* (token, KV head) units; the groups of a unit fold left to right in the thread's scratch. */
 static void run_attn(worker *w, cpu_op *op)
 {
@@ -67,19 +84,12 @@ static void run_attn(worker *w, cpu_op *op)
         const int last = a->view.pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
         for (int group = 0; group <= last; group++) {
             float *into = group == 0 ? folded : next;
-            if (a->view.type == TERN_KV_F16)
-                w->kernels->attn_group_f16(into, a, token, kv_head, group);
-            else
-                w->kernels->attn_group_i8(into, a, token, kv_head, group);
+            attn_group(w, into, a, unit, group);
             for (int i = 0; i < heads && group > 0; i++)
                 w->kernels->attn_merge(folded + i * state, next + i * state, hd);
         }
-        for (int i = 0; i < heads; i++) {
-            const float *s = folded + i * state;
-            float *o = op->u.attn.o + token * op->u.attn.ldo + (int64_t)(kv_head * heads + i) * hd;
-            const float inverse = 1.0f / s[1];
-            for (int d = 0; d < hd; d++) o[d] = s[2 + d] * inverse;
-        }
+        float *o = op->u.attn.o + token * op->u.attn.ldo + (int64_t)kv_head * heads * hd;
+        for (int i = 0; i < heads; i++) attn_finish(o + i * hd, folded + i * state, hd);
     }
 }
 
@@ -94,10 +104,7 @@ static void run_attn_part(worker *w, cpu_op *op)
         const int token = unit / kv, kv_head = unit % kv;
         const int last = a->view.pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
         for (int group = 0; group <= last; group++) {
-            if (a->view.type == TERN_KV_F16)
-                w->kernels->attn_group_f16(states, a, token, kv_head, group);
-            else
-                w->kernels->attn_group_i8(states, a, token, kv_head, group);
+            attn_group(w, states, a, unit, group);
             for (int i = 0; i < heads; i++) {
                 const int64_t row =
                     ((int64_t)token * a->h + kv_head * heads + i) * n_groups + group;
@@ -121,9 +128,8 @@ static void run_attn_merge(worker *w, cpu_op *op)
         memcpy(folded, part, (size_t)state * sizeof(float));
         for (int group = 1; group <= last; group++)
             w->kernels->attn_merge(folded, part + group * ld, hd);
-        float *o = op->u.attn_merge.o + token * op->u.attn_merge.ldo + (int64_t)head * hd;
-        const float inverse = 1.0f / folded[1];
-        for (int d = 0; d < hd; d++) o[d] = folded[2 + d] * inverse;
+        attn_finish(op->u.attn_merge.o + token * op->u.attn_merge.ldo + (int64_t)head * hd, folded,
+                    hd);
     }
 }
 
