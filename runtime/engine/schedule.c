@@ -83,12 +83,25 @@ static int uses_counts(const tern_sampling *s)
            s->frequency != 0.0f;
 }
 
+/* Where an id stands, or would, in the ascending list. */
+static int count_place(const request_state *r, int32_t id)
+{
+    int begin = 0, end = r->n_counts;
+    while (begin < end) {
+        const int middle = begin + (end - begin) / 2;
+        if (r->count_ids[middle] < id)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin;
+}
+
 /* Lists an id, or adds to its count. */
 static void count_token(request_state *r, int32_t id, int by)
 {
     if (!r->count_ids) return;
-    int at = 0;
-    while (at < r->n_counts && r->count_ids[at] < id) at++;
+    const int at = count_place(r, id);
     if (at == r->n_counts || r->count_ids[at] != id) {
         const size_t tail = (size_t)(r->n_counts - at) * sizeof(int32_t);
         memmove(r->count_ids + at + 1, r->count_ids + at, tail);
