@@ -10,18 +10,13 @@
 #include <cpuid.h>
 
 #include "cpu/x86/x86.h"
-
-#define NEEDS_AVX2 (TERN_CPU_AVX2 | TERN_CPU_FMA | TERN_CPU_F16C)
-#define NEEDS_AVX512VNNI                                                                   \
-    (NEEDS_AVX2 | TERN_CPU_AVX512F | TERN_CPU_AVX512BW | TERN_CPU_AVX512DQ | TERN_CPU_AVX512VL | \
-     TERN_CPU_AVX512VNNI)
 #endif
 
 static const tern_cpu_level levels[] = {
     {"ref", -1, 0, tern_cpu_kernels_ref},
 #if defined(__x86_64__)
-    {"avx2", 0, NEEDS_AVX2, tern_cpu_kernels_avx2},
-    {"avx512vnni", 1, NEEDS_AVX512VNNI, tern_cpu_kernels_avx512vnni},
+    {"avx2", 0, TERN_NEEDS_AVX2, tern_cpu_kernels_avx2},
+    {"avx512vnni", 1, TERN_NEEDS_AVX512VNNI, tern_cpu_kernels_avx512vnni},
 #endif
 };
 #define N_LEVELS ((int)(sizeof levels / sizeof levels[0]))

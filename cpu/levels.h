@@ -19,6 +19,11 @@ enum {
     TERN_CPU_AVX512VL = 1 << 7,
     TERN_CPU_AVX512VNNI = 1 << 8,
     TERN_CPU_AVX512VBMI = 1 << 9,
+
+    /* What the levels of that name need; the limits of the machine go by the same masks. */
+    TERN_NEEDS_AVX2 = TERN_CPU_AVX2 | TERN_CPU_FMA | TERN_CPU_F16C,
+    TERN_NEEDS_AVX512VNNI = TERN_NEEDS_AVX2 | TERN_CPU_AVX512F | TERN_CPU_AVX512BW |
+                            TERN_CPU_AVX512DQ | TERN_CPU_AVX512VL | TERN_CPU_AVX512VNNI,
 };
 
 typedef struct tern_cpu_level {

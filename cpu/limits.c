@@ -91,11 +91,8 @@ void tern_cpu_probes_select(tern_cpu_probes *out, uint32_t features)
 {
     *out = (tern_cpu_probes){"plain loops", read_plain, int8_plain, fma_plain};
 #if defined(__x86_64__)
-    const uint32_t avx2 = TERN_CPU_AVX2 | TERN_CPU_FMA | TERN_CPU_F16C;
-    const uint32_t avx512 = avx2 | TERN_CPU_AVX512F | TERN_CPU_AVX512BW | TERN_CPU_AVX512DQ |
-                            TERN_CPU_AVX512VL | TERN_CPU_AVX512VNNI;
-    if ((features & avx2) == avx2) tern_cpu_probes_avx2(out);
-    if ((features & avx512) == avx512) tern_cpu_probes_avx512vnni(out);
+    if ((TERN_NEEDS_AVX2 & ~features) == 0) tern_cpu_probes_avx2(out);
+    if ((TERN_NEEDS_AVX512VNNI & ~features) == 0) tern_cpu_probes_avx512vnni(out);
 #else
     (void)features;
 #endif
