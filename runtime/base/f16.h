@@ -1,4 +1,4 @@
-/* f16.h - IEEE 754 binary16 and bfloat16, by integer arithmetic, so that every machine agrees. */
+/* f16.h - IEEE 754 binary16, by integer arithmetic, so that every machine agrees. */
 #ifndef TERN_BASE_F16_H
 #define TERN_BASE_F16_H
 
@@ -47,11 +47,6 @@ static inline uint16_t tern_f16_from_f32(float x)
     }
     const uint32_t odd = (magnitude >> 13) & 1u;
     return (uint16_t)(sign | ((magnitude + 0xfffu + odd - 0x38000000u) >> 13));
-}
-
-static inline float tern_f32_from_bf16(uint16_t h)
-{
-    return tern_f32_from_bits((uint32_t)h << 16);
 }
 
 #endif
