@@ -5,6 +5,10 @@
 
 #include "tern/device.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct tern_device {
     const tern_backend *backend;
     tern_device_info info;
@@ -71,4 +75,7 @@ void tern_program_needs(tern_program *program, const tern_op *ops, int n_ops);
  * one. */
 int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
