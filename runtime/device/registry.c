@@ -6,9 +6,17 @@
 #include "base/fail.h"
 #include "device/backend.h"
 
-extern const tern_backend tern_backend_cpu;
+extern const tern_backend tern_backend_cpu, tern_backend_cuda, tern_backend_emu;
 
-static const tern_backend *const backends[] = {&tern_backend_cpu};
+/* `cuda` is always there, because plans may name GPUs that are not (cuda/cuda_absent.c); the
+ * emulator belongs to builds with tests. */
+static const tern_backend *const backends[] = {
+    &tern_backend_cpu,
+    &tern_backend_cuda,
+#ifdef TERN_HAVE_EMU
+    &tern_backend_emu,
+#endif
+};
 
 const tern_backend *const *tern_backends(int *n)
 {
@@ -56,8 +64,8 @@ static const tern_backend *find_or_fail(int *index, const char *name, tern_error
     if (!backend)
         tern_fail(
             err, TERN_E_USAGE,
-            "there is no device '%.40s': use cpu or cpu:N; `tern devices` lists what this machine "
-            "has",
+            "there is no device '%.40s': use cpu, cpu:N or cuda:N; `tern devices` lists what this "
+            "machine has",
             name);
     return backend;
 }
