@@ -67,7 +67,7 @@ static int no_device(int index, cudaError_t status, int count, tern_error *err)
                          driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     if (status != cudaSuccess && status != cudaErrorNoDevice) {
         char name[16];
-        snprintf(name, sizeof name, KIND ":%d", index);
+        snprintf(name, sizeof name, KIND ":%u", (unsigned)index % 100u);
         return gpu_status(status, name, "the look for devices", err);
     }
     return tern_fail(err, TERN_E_DEVICE,
@@ -94,7 +94,7 @@ static int gpu_info(tern_device_info *out, int index, tern_error *err)
     size_t free_bytes = 0, total_bytes = 0;
     if (status == cudaSuccess) status = cudaMemGetInfo(&free_bytes, &total_bytes);
     memset(out, 0, sizeof *out);
-    snprintf(out->name, sizeof out->name, KIND ":%d", index);
+    snprintf(out->name, sizeof out->name, KIND ":%u", (unsigned)index % 100u);
     if (status != cudaSuccess) return gpu_status(status, out->name, "a look at the device", err);
     snprintf(out->hardware, sizeof out->hardware, "%.63s", properties.name);
     snprintf(out->level, sizeof out->level, "sm_%d%d", properties.major, properties.minor);
@@ -234,29 +234,27 @@ struct import_source {
     const int8_t *plane;
 };
 
-/* Row groups of 16, as many at a time as the staging memory holds, at least one. */
+/* Row groups of 16, as many at a time as the staging memory holds. */
 static cudaError_t import_rows(gpu_weight *weight, const tern_weight_rows *rows,
                                import_source source, size_t part)
 {
     gpu_device *device = (gpu_device *)weight->base.buffer->device;
     const int k = weight->base.desc.k;
-    const size_t group_bytes = (size_t)TERN_CUDA_ROWS * (size_t)tern_cuda_pad_k(k) /
-                               (source.codes ? 4 : 1);
-    const int step = (int)(STAGING_BYTES / group_bytes) * TERN_CUDA_ROWS;
+    size_t (*const bytes_of)(int, int) =
+        source.codes ? tern_cuda_ternary_bytes : tern_cuda_plane_bytes;
+    const int step = (int)(STAGING_BYTES / bytes_of(TERN_CUDA_ROWS, k)) * TERN_CUDA_ROWS;
     if (step == 0) return cudaErrorInvalidValue;
-    uint8_t *to = weight->data + part + (size_t)(rows->row0 / TERN_CUDA_ROWS) * group_bytes;
+    uint8_t *to = weight->data + part + bytes_of(rows->row0, k);
     for (int row = 0; row < rows->rows; row += step) {
         const int n = rows->rows - row < step ? rows->rows - row : step;
         if (source.codes)
-            tern_cuda_pack_ternary((uint32_t *)(void *)device->staging,
-                                   source.codes + tern_ternary_host_bytes(row, k), n, k);
+            tern_cuda_pack_ternary(device->staging, source.codes + tern_ternary_host_bytes(row, k),
+                                   n, k);
         else
             tern_cuda_pack_plane((int8_t *)device->staging,
                                  source.plane + (size_t)row * (size_t)k, n, k);
-        const size_t groups = (size_t)(n + TERN_CUDA_ROWS - 1) / TERN_CUDA_ROWS;
-        const cudaError_t error = copy_staged(device, to, groups * group_bytes);
+        const cudaError_t error = copy_staged(device, to + bytes_of(row, k), bytes_of(n, k));
         if (error != cudaSuccess) return error;
-        to += groups * group_bytes;
     }
     return cudaSuccess;
 }

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define TERN_CUDA_PICK_ROW_BYTES 88 /* of struct pick_row (kernels.cuh) */
+#define TERN_CUDA_PICK_ROW_BYTES 96 /* of struct pick_row (kernels.cuh) */
 
 /* Offsets, each a multiple of 256. A batch is one block from 0 to `lists`, its block table last so
  * that a copy may end early; `lists` to `tickets` holds biases, counts and masks of PICK, at least
