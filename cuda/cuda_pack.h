@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-/* Bytes of `rows` rows, rounded up to whole blocks: of ternary weights, and of a plane. In a matrix,
- * row row0 (a multiple of 16) begins at the bytes of row0 rows. */
+/* Bytes of `rows` rows, rounded up to whole blocks: of ternary weights, and of a plane. In a
+ * matrix, row row0 (a multiple of 16) begins at the bytes of row0 rows. */
 size_t tern_cuda_ternary_bytes(int rows, int k);
 size_t tern_cuda_plane_bytes(int rows, int k);
 
