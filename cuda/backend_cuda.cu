@@ -273,7 +273,8 @@ static int gpu_weight_import(tern_weight *base, const tern_weight_rows *rows, te
     if (error == cudaSuccess && table && base->desc.head_type == TERN_HEAD_I16)
         error = import_rows(weight, rows, import_source{NULL, rows->low}, parts->low);
     if (error == cudaSuccess)
-        error = copy_floats(device, weight->data + parts->scale + (size_t)rows->row0 * sizeof(float),
+        error = copy_floats(device,
+                            weight->data + parts->scale + (size_t)rows->row0 * sizeof(float),
                             rows->scale, (size_t)rows->rows);
     if (error == cudaSuccess && table && rows->col)
         error = copy_floats(device, weight->data + parts->col, rows->col, (size_t)base->desc.k);

@@ -11,8 +11,8 @@ static int absent_count(void)
 static int refuse(int index, tern_error *err)
 {
     return tern_fail(err, TERN_E_DEVICE,
-                     "cuda:%d: this tern was built without the CUDA toolkit: build it where nvcc is "
-                     "installed, or use --device cpu", index);
+                     "cuda:%d: this tern was built without the CUDA toolkit: build it where nvcc "
+                     "is installed, or use --device cpu", index);
 }
 
 static int absent_info(tern_device_info *out, int index, tern_error *err)

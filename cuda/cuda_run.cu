@@ -1,6 +1,6 @@
-/* cuda_run.cu - runs programs on a GPU: the batch goes to the device in one copy from pinned memory,
- * then every operation is launched in its stream. Nothing is allocated and nothing waits, but for
- * the slot of the run before the last one. */
+/* cuda_run.cu - runs programs on a GPU: the batch goes to the device in one copy from pinned
+ * memory, then every operation is launched in its stream. Nothing is allocated and nothing waits,
+ * but for the slot of the run before the last one. */
 #include <string.h>
 
 #include "cuda/cuda_program.cuh"

@@ -1,6 +1,6 @@
 /* check_device.h - the device `check:A`: every operation runs on A and on the CPU, and the first
- * byte that differs is an error of the stream which names operation, layer, operand and element. For
- * finding a wrong kernel inside a whole model: `tern run --device check:cuda:0`. */
+ * byte that differs is an error of the stream which names operation, layer, operand and element.
+ * For finding a wrong kernel inside a whole model: `tern run --device check:cuda:0`. */
 #ifndef TERN_DEVICE_CHECK_DEVICE_H
 #define TERN_DEVICE_CHECK_DEVICE_H
 

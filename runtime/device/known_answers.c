@@ -99,7 +99,8 @@ static tern_span floats(world *w, int rows, int cols, uint32_t seed, int shift)
 static void absorb(world *w, const tern_span *from, size_t bytes)
 {
     if (w->status == TERN_OK)
-        check(w, tern_download(w->stream, w->host, from->buffer, from->offset_bytes, bytes, w->err));
+        check(w,
+              tern_download(w->stream, w->host, from->buffer, from->offset_bytes, bytes, w->err));
     if (w->status == TERN_OK) check(w, tern_stream_sync(w->stream, w->err));
     for (size_t i = 0; i < bytes && w->status == TERN_OK; i++)
         w->hash = (w->hash ^ w->host[i]) * 0x100000001b3u; /* FNV-1a */
@@ -149,7 +150,8 @@ static void make_ternary(world *w)
     draw_floats(scale, N_OUT, 1, 6);
     for (size_t i = 0; i < bytes; i++) {
         const uint64_t r = tern_random_u64(2, 2, (uint32_t)i);
-        w->host[i] = (uint8_t)(r % 3 | (r >> 16) % 3 << 2 | (r >> 32) % 3 << 4 | (r >> 48) % 3 << 6);
+        w->host[i] =
+            (uint8_t)(r % 3 | (r >> 16) % 3 << 2 | (r >> 32) % 3 << 4 | (r >> 48) % 3 << 6);
     }
     const tern_weight_rows rows = {.rows = N_OUT, .codes = w->host, .scale = scale};
     import(w, w->weight, &rows);
@@ -306,8 +308,9 @@ static int run_one(world *w, size_t i)
     w->weight = w->table = NULL;
     if (w->status != TERN_OK || w->hash == known[i].answer) return w->status;
     return tern_fail(w->err, TERN_E_SELF_TEST,
-                     "%s: the kernels for %s give a wrong answer on this device (%016llx instead of "
-                     "%016llx): it is not used; please report it with what `tern devices` prints",
+                     "%s: the kernels for %s give a wrong answer on this device (%016llx instead "
+                     "of %016llx): it is not used; please report it with what `tern devices` "
+                     "prints",
                      w->device->info.name, known[i].name, (unsigned long long)w->hash,
                      (unsigned long long)known[i].answer);
 }
