@@ -67,6 +67,7 @@ static size_t take(kd_run *run, int side, size_t bytes)
     s->gaps[s->n_gaps++] = gap;
     must(tern_fill(s->stream, s->memory, at, 0, gap - at, &err), &err);
     must(tern_fill(s->stream, s->memory, gap, GAP_BYTE, GAP_BYTES, &err), &err);
+    must(tern_stream_sync(s->stream, &err), &err); /* imports know nothing of this stream */
     return at;
 }
 

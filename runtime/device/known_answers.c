@@ -302,6 +302,7 @@ static int run_one(world *w, size_t i)
     w->picks[2] = (tern_pick){.temperature = 8.0f, .top_k = 90, .top_p = 0.9f, .min_p = 0.01f,
                               .seed = 6};
     check(w, tern_fill(w->stream, w->memory, 0, 0, MEMORY_BYTES, w->err));
+    if (w->status == TERN_OK) check(w, tern_stream_sync(w->stream, w->err)); /* before imports */
     known[i].run(w);
     tern_weight_destroy(w->weight);
     tern_weight_destroy(w->table);
