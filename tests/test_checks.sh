@@ -245,6 +245,7 @@ cuda_cases() {
     bad_kernel 'all 32 lanes take part' '    x = __ballot_sync(mask, x);'
     bad_kernel 'all 32 lanes take part' '    x = __shfl_down_sync(0xffff, x, 1);'
     bad_kernel 'all 32 lanes take part' '    __syncwarp(0xffffu);'
+    bad_kernel 'not all 32 lanes' '#define WARP_ALL 0xffffu'
     bad_kernel 'approximate arithmetic' '    x = __fdividef(x, y);'
     bad_kernel 'a mode of its own' '    x = __fadd_rz(x, y);'
     bad_kernel 'a library function' '    x = exp2f(x);'

@@ -7,7 +7,8 @@ set -eu
 inspect=$(cd "$(dirname "$0")/../scripts" && pwd -P)/inspect_cuda
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
-mkdir -p "$tree/build/nvcc/demo" "$tree/cuda"
+mkdir -p "$tree/build/nvcc/demo" "$tree/cuda" "$tree/build/nvcc/removed"
+touch "$tree/cuda/demo.cu" "$tree/build/nvcc/removed/ptxas.log" # one source is no more
 failures=0
 cases=0
 
