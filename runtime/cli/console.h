@@ -34,7 +34,9 @@ int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const cha
 void cli_catch_interrupt(void);
 int cli_interrupted(void);
 
-/* The commands. */
+/* The commands, NULL behind the last, and each of them. */
+extern const cli_command *const cli_commands[];
 extern const cli_command cli_run, cli_bench, cli_verify, cli_devices, cli_tokenize;
+extern const cli_command cli_completion, cli_man;
 
 #endif
