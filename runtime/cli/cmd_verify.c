@@ -34,7 +34,9 @@ static void add(report *r, const char *name, int passed, const char *detail)
 {
     json_array_append_new(r->checks, json_pack("{s:s, s:b, s:s}", "check", name, "passed", passed,
                                                "detail", detail));
-    if (!r->json) printf("%-6s %-18s %s\n", passed ? "ok" : "FAILED", name, detail);
+    if (!r->json)
+        printf("%s%-6s%s %-18s %s\n", cli_color(stdout, passed ? CLI_GREEN : CLI_RED),
+               passed ? "ok" : "FAILED", cli_color(stdout, CLI_PLAIN), name, detail);
     if (!passed && r->status == TERN_OK)
         r->status = tern_fail(r->err, TERN_E_SELF_TEST, "%s: %s", name, detail);
 }

@@ -10,7 +10,8 @@
 #include "cli/nearest.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_run, &cli_bench, &cli_verify, &cli_devices, &cli_tokenize, &cli_completion, &cli_man, NULL,
+    &cli_run,      &cli_chat,       &cli_bench, &cli_verify, &cli_devices,
+    &cli_tokenize, &cli_completion, &cli_man,   NULL,
 };
 
 static void print_help(FILE *to)
@@ -29,7 +30,9 @@ static void print_help(FILE *to)
 static void print_log(void *user, tern_log_level level, const char *line)
 {
     (void)user;
-    fprintf(stderr, "tern: %s%s\n", level == TERN_LOG_WARNING ? "warning: " : "", line);
+    const int warning = level == TERN_LOG_WARNING;
+    fprintf(stderr, "tern: %s%s%s%s\n", warning ? cli_color(stderr, CLI_YELLOW) : "",
+            warning ? "warning: " : "", warning ? cli_color(stderr, CLI_PLAIN) : "", line);
 }
 
 /* The command named by the first word or by the first two; *n_words is how many. */
@@ -111,6 +114,8 @@ int main(int argc, char **argv)
     int status = run_command(argc, argv, &err);
     if (status == TERN_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = tern_fail(&err, TERN_E_IO, "cannot write to standard output");
-    if (status != TERN_OK) fprintf(stderr, "tern: %s\n", err.text);
+    if (status != TERN_OK)
+        fprintf(stderr, "%stern:%s %s\n", cli_color(stderr, CLI_RED), cli_color(stderr, CLI_PLAIN),
+                err.text);
     return status;
 }
