@@ -1,5 +1,4 @@
 /* cmd_run.c - `tern run`: text in, the model's continuation out, token by token. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,15 +64,13 @@ static int print_json(const cli_answer *a, const tern_engine *engine, tern_error
     json_t *text = json_stringn(a->text ? a->text : "", a->text_bytes);
     json_t *ids = json_array();
     for (int i = 0; i < a->n_tokens; i++) json_array_append_new(ids, json_integer(a->tokens[i]));
-    json_t *object = json_pack(
-        "{s:s, s:o, s:o, s:s, s:I, s:I, s:f, s:f}", "model", config->name, "text", text, "tokens",
-        ids, "finish", tern_finish_name(a->finish), "prefill_tok", (json_int_t)s.prefill_tok,
-        "decode_tok", (json_int_t)s.decode_tok, "prefill_tok_s", rate(s.prefill_tok, s.prefill_ns),
-        "decode_tok_s", rate(s.decode_tok, s.decode_ns));
-    if (!object) return tern_fail(err, TERN_E_FIT, "no memory for the JSON answer");
-    const int failed = json_dumpf(object, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF;
-    json_decref(object);
-    return failed ? tern_fail(err, TERN_E_IO, "cannot write to standard output") : TERN_OK;
+    return cli_print_json(
+        json_pack("{s:s, s:o, s:o, s:s, s:I, s:I, s:f, s:f}", "model", config->name, "text", text,
+                  "tokens", ids, "finish", tern_finish_name(a->finish), "prefill_tok",
+                  (json_int_t)s.prefill_tok, "decode_tok", (json_int_t)s.decode_tok,
+                  "prefill_tok_s", rate(s.prefill_tok, s.prefill_ns), "decode_tok_s",
+                  rate(s.decode_tok, s.decode_ns)),
+        err);
 }
 
 static int run_session(const run_options *o, cli_session *session, tern_error *err)

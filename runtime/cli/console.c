@@ -147,3 +147,11 @@ int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const cha
     *n = (int)used;
     return TERN_OK;
 }
+
+int cli_print_json(json_t *object, tern_error *err)
+{
+    if (!object) return tern_fail(err, TERN_E_FIT, "no memory for the JSON answer");
+    const int failed = json_dumpf(object, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF;
+    json_decref(object);
+    return failed ? tern_fail(err, TERN_E_IO, "cannot write to standard output") : TERN_OK;
+}

@@ -4,6 +4,7 @@
 #ifndef TERN_CLI_CONSOLE_H
 #define TERN_CLI_CONSOLE_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "cli/options.h"
@@ -36,6 +37,9 @@ int cli_read_text(char **out, size_t *bytes, const char *text, const char *file,
 int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const char *text,
                size_t bytes, unsigned flags, tern_error *err);
 
+/* Prints the object and a newline, and frees it; NULL stands for one that found no memory. */
+int cli_print_json(json_t *object, tern_error *err);
+
 /* Notes Ctrl-C from now on; a second one ends the program at once. */
 void cli_catch_interrupt(void);
 
@@ -48,6 +52,6 @@ int cli_interrupted(void);
 /* The commands, NULL behind the last, and each of them. */
 extern const cli_command *const cli_commands[];
 extern const cli_command cli_run, cli_chat, cli_bench, cli_verify, cli_devices, cli_tokenize,
-    cli_completion, cli_man;
+    cli_completion, cli_man, cli_eval_ppl, cli_eval_kld, cli_eval_mc;
 
 #endif

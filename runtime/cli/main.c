@@ -10,8 +10,8 @@
 #include "cli/nearest.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_run,      &cli_chat,       &cli_bench, &cli_verify, &cli_devices,
-    &cli_tokenize, &cli_completion, &cli_man,   NULL,
+    &cli_run,    &cli_chat,    &cli_bench,    &cli_eval_ppl,   &cli_eval_kld, &cli_eval_mc,
+    &cli_verify, &cli_devices, &cli_tokenize, &cli_completion, &cli_man,      NULL,
 };
 
 static void print_help(FILE *to)
@@ -63,9 +63,9 @@ static int run_group(int argc, char **argv, tern_error *err)
     }
     if (help) return TERN_OK;
     return tern_fail(err, TERN_E_USAGE,
-                     "'%s' is followed by one of %s, not by '%.40s': see `tern "
-                     "%s --help`",
-                     argv[1], names, argc > 2 ? argv[2] : "", argv[1]);
+                     "%s%.40s%s'%s' is followed by one of %s: see `tern %s --help`",
+                     argc > 2 ? "'" : "", argc > 2 ? argv[2] : "", argc > 2 ? "' is unknown, " : "",
+                     argv[1], names, argv[1]);
 }
 
 static bool is_group(const char *word)
