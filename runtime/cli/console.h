@@ -52,6 +52,7 @@ int cli_interrupted(void);
 /* The commands, NULL behind the last, and each of them. */
 extern const cli_command *const cli_commands[];
 extern const cli_command cli_run, cli_chat, cli_bench, cli_verify, cli_devices, cli_tokenize,
-    cli_completion, cli_man, cli_eval_ppl, cli_eval_kld, cli_eval_mc;
+    cli_completion, cli_man, cli_eval_ppl, cli_eval_kld, cli_eval_mc,
+    cli_inspect;
 
 #endif
