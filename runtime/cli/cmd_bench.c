@@ -29,7 +29,7 @@ typedef struct bench_options {
 #define AT(member) offsetof(bench_options, member)
 static const cli_option options[] = {
     {"preset", 0, CLI_TEXT, AT(preset), 0, 0, "NAME",
-     "random weights in a public shape: 2b4t, large, 3b, tiny"},
+     "random weights in a public shape: 2b4t, large, 3b, llama3-8b, falcon3-1b, ..., tiny"},
     {"pp", 0, CLI_INT, AT(pp), 0, 1 << 20, "N", "tokens of the prompt (default 512, 0: no test)"},
     {"tg", 0, CLI_INT, AT(tg), 0, 1 << 20, "N", "tokens to decode (default 128, 0: no test)"},
     {"depth", 0, CLI_TEXT, AT(depths), 0, 0, "LIST",
