@@ -4,8 +4,7 @@
 #ifndef TERN_CLI_CONSOLE_H
 #define TERN_CLI_CONSOLE_H
 
-#include "cli/options.h"
-#include "tern/engine.h"
+#include "cli/site.h"
 
 /* A progress bar on standard error when that is a terminal, else nothing. */
 tern_progress cli_progress(void);
@@ -16,6 +15,7 @@ void cli_progress_end(void);
 typedef struct cli_session {
     tern_model *model;
     tern_engine *engine;
+    cli_plan plan;
 } cli_session;
 
 /* Opens the model and loads an engine for one request at a time. */
@@ -35,6 +35,7 @@ void cli_catch_interrupt(void);
 int cli_interrupted(void);
 
 /* The commands. */
-extern const cli_command cli_run, cli_bench, cli_verify, cli_devices, cli_tokenize;
+extern const cli_command cli_run, cli_plan_command, cli_bench, cli_verify, cli_devices,
+    cli_tokenize;
 
 #endif
