@@ -99,9 +99,7 @@ static tern_curve_id attn_curve(const context *c, int four)
     return (tern_curve_id)(TERN_CURVE_ATTN_F16_1 + 4 * chunk + 2 * i8 + four);
 }
 
-/* Positions that the tokens of the busiest of n threads attend to, on average: the last one has the
- * last tokens of a chunk. */
-static double busiest_context(const tern_step *s, int n_threads)
+double tern_busiest_context(const tern_step *s, int n_threads)
 {
     const double t = s->n_seq == 1 ? s->n_tok : 1;
     return s->first + 0.5 + t * (1 - 0.5 / (n_threads > 1 && t > 1 ? n_threads : 1));
@@ -113,7 +111,7 @@ static void add_attention(tern_cost *cost, const context *c)
     const tern_step *s = c->step;
     const int threads = c->profile->n_threads > 1 ? c->profile->n_threads : 1;
     const double units = (double)s->n_tok * m->kv, rounds = ceil(units / threads);
-    const double at = busiest_context(s, threads), mean = busiest_context(s, 1);
+    const double at = tern_busiest_context(s, threads), mean = tern_busiest_context(s, 1);
     const double group = (double)m->h / m->kv;
     const double page = (double)tern_kv_page_bytes(c->workload->kv_type, m->kv, m->hd);
     const double reads = s->n_seq == 1 ? s->first + s->n_tok : (double)s->n_seq * (s->first + 1);

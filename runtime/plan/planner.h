@@ -95,6 +95,10 @@ typedef struct tern_step {
     int n_tok, n_seq, n_rows, first;
 } tern_step;
 
+/* Positions that the tokens of the busiest of n threads attend to, on average: of a chunk the last
+ * thread has the last tokens. */
+double tern_busiest_context(const tern_step *step, int n_threads);
+
 /* What a device does for each of these in one step or more. */
 typedef struct tern_units {
     tern_cost attn, ffn, embed, head;

@@ -97,7 +97,8 @@ static int read_numbers(tern_profile *out, const json_t *object, const reader *r
     const json_int_t mib = json_integer_value(memory), n = json_integer_value(threads);
     if (mib < 1 || mib > (json_int_t)1 << 32)
         return bad_key(r, "memory_mib", "is no number of MiB");
-    if (n < 0 || n > 1024) return bad_key(r, "threads", "is not 0 to 1024");
+    if (!json_is_integer(threads) || n < 0 || n > 1024)
+        return bad_key(r, "threads", "is not 0 to 1024");
     out->memory_bytes = (uint64_t)mib << 20;
     out->n_threads = (int)n;
     out->estimated = json_is_true(json_object_get(object, "estimated"));
