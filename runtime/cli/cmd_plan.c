@@ -203,7 +203,7 @@ static int print(const tern_report *r, const plan_options *o, const char *note, 
 
 static int plan_model(const plan_options *o, tern_error *err)
 {
-    static cli_site site;
+    cli_site site;
     tern_model *model;
     int status = o->preset ? tern_model_preset(&model, o->preset, 1, err)
                            : tern_model_open(&model, o->model, err);

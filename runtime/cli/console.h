@@ -35,7 +35,7 @@ void cli_catch_interrupt(void);
 int cli_interrupted(void);
 
 /* The commands. */
-extern const cli_command cli_run, cli_plan_command, cli_bench, cli_verify, cli_devices,
-    cli_tokenize;
+extern const cli_command cli_run, cli_plan_command, cli_calibrate, cli_bench, cli_verify,
+    cli_devices, cli_tokenize;
 
 #endif

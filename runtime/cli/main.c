@@ -6,8 +6,9 @@
 #include "base/fail.h"
 #include "cli/console.h"
 
-static const cli_command *const commands[] = {&cli_run,       &cli_plan_command, &cli_bench,
-                                              &cli_verify,    &cli_devices,      &cli_tokenize};
+static const cli_command *const commands[] = {&cli_run,   &cli_plan_command, &cli_calibrate,
+                                              &cli_bench, &cli_verify,       &cli_devices,
+                                              &cli_tokenize};
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_help(FILE *to)

@@ -169,7 +169,7 @@ static int add_device(cli_site *out, const char *text, size_t n, const machine *
 
 int cli_site_open(cli_site *out, const cli_site_options *o, tern_error *err)
 {
-    static machine m; /* large, and read once */
+    machine m;
     *out = (cli_site){.site.devices = out->devices};
     int status = read_machine(&m, o->profiles, err);
     for (const char *at = o->devices ? o->devices : "cpu"; status == TERN_OK;) {
