@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # test_plan_command.sh - `tern plan`, `tern calibrate` and --plan as a person calls them: exit
-# codes, sentences, files of this and other machines, budgets below the minimum. No time is asserted.
+# codes, sentences, files of this and other machines, tight budgets. No time is asserted.
 #
 #   tests/test_plan_command.sh TERN MODEL
 set -eu

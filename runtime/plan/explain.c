@@ -101,7 +101,7 @@ static void print_alternative(FILE *to, const tern_report *r, const tern_report 
                               const char *what)
 {
     if (fits && is_same(&a->plan, &r->plan)) return;
-    fprintf(to, "  %-44s", what);
+    fprintf(to, "  %-46s", what);
     if (!fits) {
         for (int d = 0; d < a->plan.n_devices; d++) {
             const tern_site_device *device = tern_report_device(a, d);
@@ -178,9 +178,9 @@ static void explain_types(FILE *to, const tern_report *r)
                                                  &r->goal, NULL) == TERN_OK &&
                           tern_report_fill(&other, NULL) == TERN_OK;
         if (!found)
-            fprintf(to, "  %-44sdoes not fit\n", what);
+            fprintf(to, "  %-46sdoes not fit\n", what);
         else
-            fprintf(to, "  %-44sfirst token %.3f s, %.1f tok/s, the whole %.2f s (%+.0f %%)\n",
+            fprintf(to, "  %-46sfirst token %.3f s, %.1f tok/s, the whole %.2f s (%+.0f %%)\n",
                     what, other.forecast.first_token_s, other.forecast.decode_tok_s,
                     other.forecast.total_s,
                     100 * (other.forecast.total_s / r->forecast.total_s - 1));
@@ -244,7 +244,7 @@ static void explain_streaming(FILE *to, const tern_report *r, int device)
     const tern_site_device *host = &r->site->devices[r->site->host];
     const tern_site_device *gpu = &r->site->devices[device];
     const double bytes = 3.0 * r->config->d * r->config->f / 4;
-    const double send_ns = bytes / gpu->profile.to_bytes * 1e9 / host->profile.while_copies;
+    const double send_ns = bytes / gpu->profile.to_bytes * 1e9;
     for (int t = 1; t <= 4096; t *= 2) {
         const double there = chunk_ns(r, &gpu->profile, t);
         if ((there > send_ns ? there : send_ns) >= chunk_ns(r, &host->profile, t)) continue;
@@ -265,12 +265,52 @@ static int host_has_ffn(const tern_report *r)
     return 0;
 }
 
+/* ---- advice --------------------------------------------------------------------------------- */
+
+/* The largest item of a decode step. */
+static void advise_on_step(FILE *to, const tern_report *r)
+{
+    double total = 0, most = 0, reach;
+    int device = 0, item = 0;
+    for (int d = 0; d < r->plan.n_devices; d++)
+        for (int c = 0; c < TERN_N_COST_CLASSES; c++) {
+            const double ns = r->forecast.step[d].of[c].ns;
+            total += ns;
+            if (ns <= most) continue;
+            most = ns;
+            device = d;
+            item = c;
+        }
+    const tern_work *work = &r->forecast.step[device].of[item];
+    const int computes = item != TERN_COST_LATENCY && item != TERN_COST_COPY;
+    fprintf(to, "  %.0f %% of a decode step is %s on %s%s%s\n", 100 * most / total,
+            tern_cost_class_name((tern_cost_class)item), r->plan.devices[device],
+            computes ? ", bound by " : "",
+            computes ? tern_work_binds(&reach, work, &tern_report_device(r, device)->profile) : "");
+}
+
+/* What an accelerator lacks to hold everything, and what that would bring. */
+static void advise_on_memory(FILE *to, const tern_report *r, int device)
+{
+    const tern_site_device *d = &r->site->devices[device];
+    tern_report all;
+    if (tern_alternative_single(&all, r, device)) return;
+    if (all.memory[0].total <= d->budget_bytes || all.forecast.total_s >= r->forecast.total_s)
+        return;
+    fprintf(to, "  with %.0f MiB more, %s would hold everything: %.1f instead of %.1f tok/s\n",
+            (double)(all.memory[0].total - d->budget_bytes) / MIB, d->name,
+            all.forecast.decode_tok_s, r->forecast.decode_tok_s);
+}
+
 void tern_explain_choice(FILE *to, const tern_report *r)
 {
     fprintf(to, "\nrejected\n");
     for (int d = 0; d < r->site->n; d++) explain_device(to, r, d);
     explain_types(to, r);
-    fprintf(to, "\n");
+    fprintf(to, "\nadvice\n");
+    advise_on_step(to, r);
+    for (int d = 0; d < r->site->n; d++)
+        if (d != r->site->host) advise_on_memory(to, r, d);
     explain_cliff(to, r);
     for (int d = 0; d < r->site->n; d++)
         if (d != r->site->host && host_has_ffn(r)) explain_streaming(to, r, d);

@@ -14,6 +14,7 @@
 
 #define PAD 128
 #define ALIGN 256
+#define SPLIT_TOK 16 /* tokens whose products are split along k */
 
 static size_t padded(int n)
 {
@@ -65,7 +66,7 @@ static size_t cuda_program_bytes(const tern_op *ops, int n_ops, const tern_batch
         else if (ops[i].kind == TERN_OP_PICK)
             bytes = (size_t)limits->n_rows * padded(ops[i].u.pick.n_vocab) * 2 * sizeof(uint64_t);
         else if (ops[i].kind == TERN_OP_LINEAR)
-            bytes = (size_t)(limits->n_tok < 64 ? limits->n_tok : 64) *
+            bytes = (size_t)(limits->n_tok < SPLIT_TOK ? limits->n_tok : SPLIT_TOK) *
                     padded(tern_weight_describe(ops[i].u.linear.weight)->n_out) * sizeof(int32_t);
         most = bytes > most ? bytes : most;
     }
