@@ -159,6 +159,10 @@ static void test_planned_is_allocated(void **state)
         assert_int_equal(tern_engine_create(&engine, s->model, &r.plan, &options, NULL), TERN_OK);
         for (int d = 0; d < r.plan.n_devices; d++)
             assert_true(r.memory[d].total == tern_engine_used_bytes(engine, d));
+        for (int d = 0; d < r.plan.n_devices; d++) {
+            const tern_memory used = tern_engine_memory(engine, d);
+            assert_memory_equal(&used, &r.memory[d], sizeof used);
+        }
         tern_engine_destroy(engine);
     }
 }
