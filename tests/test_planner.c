@@ -212,6 +212,13 @@ static void test_shrinks(void **state)
     assert_int_equal(less.plan.workload.n_ctx, 448);
     const tern_workload asked = {.n_ctx = 512, .n_tok = 16};
     assert_int_equal(search(&less, s, &site, &asked, NULL), TERN_E_FIT);
+    const tern_workload page = {.n_ctx = 64}, any = {0};
+    device.budget_bytes = 64 * MIB;
+    assert_int_equal(search(&full, s, &site, &page, NULL), TERN_OK);
+    device.budget_bytes = full.memory[0].total; /* a step of no more than the context */
+    assert_int_equal(search(&less, s, &site, &any, NULL), TERN_OK);
+    assert_int_equal(less.plan.workload.n_ctx, 64);
+    assert_int_equal(less.plan.workload.n_tok, 64);
 }
 
 /* More tokens, deeper contexts and more sequences take longer; a faster device less. */

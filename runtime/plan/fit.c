@@ -28,7 +28,7 @@ static tern_question with_pages(const tern_question *q, int n_pages)
     return out;
 }
 
-int tern_plan_largest_context(const tern_question *q)
+int tern_plan_largest_context(tern_workload *out, const tern_question *q)
 {
     int fits = 0, fails = (q->workload.n_ctx + TERN_PAGE_TOK - 1) / TERN_PAGE_TOK;
     while (fails - fits > 1) {
@@ -39,6 +39,7 @@ int tern_plan_largest_context(const tern_question *q)
         else
             fails = middle;
     }
+    if (fits) *out = with_pages(q, fits).workload;
     return fits * TERN_PAGE_TOK;
 }
 
@@ -74,7 +75,8 @@ static void list(char *text, size_t cap, const char *change)
 static void list_settings(char *text, size_t cap, const tern_question *q)
 {
     char change[64];
-    const int context = tern_plan_largest_context(q);
+    tern_workload shorter;
+    const int context = tern_plan_largest_context(&shorter, q);
     if (context) {
         snprintf(change, sizeof change, "-c %d", context);
         list(text, cap, change);

@@ -450,8 +450,7 @@ int tern_plan_search(tern_plan *out, const tern_model_config *config, const tern
     if (status == TERN_OK)
         status = tern_plan_search_exact(out, config, &q.workload, site, pins, goal, err);
     if (status != TERN_E_FIT) return status;
-    const int context = workload->n_ctx ? 0 : tern_plan_largest_context(&q);
-    if (!context) return tern_plan_misfit(&q, err);
-    q.workload.n_ctx = context;
+    if (workload->n_ctx || !tern_plan_largest_context(&q.workload, &q))
+        return tern_plan_misfit(&q, err);
     return tern_plan_search_exact(out, config, &q.workload, site, pins, goal, err);
 }

@@ -21,7 +21,8 @@ typedef struct tern_question {
 /* The sentence for a question that has no answer: what would fit. Returns TERN_E_FIT. */
 int tern_plan_misfit(const tern_question *question, tern_error *err);
 
-/* The largest context, in whole pages, that fits; 0: not even one page does. */
-int tern_plan_largest_context(const tern_question *question);
+/* The workload with the largest context, in whole pages, that fits (a step is no longer than it);
+ * returns that context, or 0 with *out untouched when not even one page fits. */
+int tern_plan_largest_context(tern_workload *out, const tern_question *question);
 
 #endif
