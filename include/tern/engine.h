@@ -123,6 +123,9 @@ const tern_model *tern_engine_model(const tern_engine *engine);
 const tern_device_info *tern_engine_device(const tern_engine *engine, int device);
 uint64_t tern_engine_used_bytes(const tern_engine *engine, int device);
 
+/* The same by class, from the sizes of the buffers and programs themselves. */
+tern_memory tern_engine_memory(const tern_engine *engine, int device);
+
 #ifdef __cplusplus
 }
 #endif

@@ -52,6 +52,8 @@ void tern_model_close(tern_model *model);
  *   2b4t   BitNet b1.58 2B4T: 30 layers of 2560, f 6912, 20 heads on 5, vocabulary 128256
  *   large  bitnet_b1_58-large: 24 layers of 1536
  *   3b     bitnet_b1_58-3B: 26 layers of 3200
+ *   llama3-8b, falcon3-1b, falcon3-3b, falcon3-7b, falcon3-10b: the 1.58-bit models of these names
+ *   27b, 70b, 100b: 62 layers of 5376, 80 of 8192, 72 of 8192; mostly to be planned
  *   tiny   2 layers of 128
  * It has no tokenizer and therefore no end tokens. TERN_E_USAGE for an unknown name; the sentence
  * lists the names. */

@@ -77,26 +77,24 @@ void cli_progress_end(void)
 
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err)
 {
-    cli_session session = {0};
-    int status = tern_model_open(&session.model, options->model, err);
+    out->model = NULL;
+    out->engine = NULL;
+    int status = tern_model_open(&out->model, options->model, err);
     if (status != TERN_OK) return status;
     const tern_workload workload = {.n_ctx = options->n_ctx,
                                     .n_seq = 1,
                                     .kv_type = (tern_kv_type)options->kv,
                                     .head_type = (tern_head_type)options->head};
-    tern_plan plan;
-    status = tern_plan_layers(&plan, tern_model_config_of(session.model),
-                              options->device ? options->device : "cpu", &workload, err);
+    const tern_model_config *config = tern_model_config_of(out->model);
+    status = cli_plan_make(&out->plan, config, options, &workload, err);
     if (status == TERN_OK) {
+        cli_plan_say(&out->plan, config);
         const tern_engine_options engine = {.device = {.n_threads = options->n_threads},
                                             .progress = cli_progress()};
-        status = tern_engine_create(&session.engine, session.model, &plan, &engine, err);
+        status = tern_engine_create(&out->engine, out->model, &out->plan.plan, &engine, err);
         cli_progress_end();
     }
-    if (status == TERN_OK)
-        *out = session;
-    else
-        tern_model_close(session.model);
+    if (status != TERN_OK) tern_model_close(out->model);
     return status;
 }
 

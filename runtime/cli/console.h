@@ -7,8 +7,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "cli/options.h"
-#include "tern/engine.h"
+#include "cli/site.h"
 
 /* What switches a stream to a colour: "" unless it is a terminal, and where NO_COLOR is set. */
 typedef enum cli_color_name { CLI_PLAIN, CLI_BOLD, CLI_RED, CLI_GREEN, CLI_YELLOW } cli_color_name;
@@ -23,6 +22,7 @@ void cli_progress_end(void);
 typedef struct cli_session {
     tern_model *model;
     tern_engine *engine;
+    cli_plan plan;
 } cli_session;
 
 /* Opens the model and loads an engine for one request at a time. */
@@ -51,8 +51,8 @@ int cli_interrupted(void);
 
 /* The commands, NULL behind the last, and each of them. */
 extern const cli_command *const cli_commands[];
-extern const cli_command cli_run, cli_chat, cli_bench, cli_verify, cli_devices, cli_tokenize,
-    cli_completion, cli_man, cli_eval_ppl, cli_eval_kld, cli_eval_mc,
-    cli_inspect;
+extern const cli_command cli_run, cli_chat, cli_plan_command, cli_calibrate, cli_bench,
+    cli_eval_ppl, cli_eval_kld, cli_eval_mc, cli_inspect, cli_verify, cli_devices, cli_tokenize,
+    cli_completion, cli_man;
 
 #endif

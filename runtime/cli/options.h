@@ -47,6 +47,7 @@ void cli_print_help(const cli_command *command);
 typedef struct cli_model_options {
     const char *model;  /* file; NULL: the embedded one */
     const char *device; /* "cpu:0" */
+    const char *plan;   /* "auto" or a file of `tern plan --save`; NULL: equal runs of layers */
     int n_threads, n_ctx, kv, head;
 } cli_model_options;
 
@@ -59,12 +60,14 @@ typedef struct cli_model_options {
          1,         1024, "N",     "compute threads of a CPU device (default: one per core)"}, \
         {"ctx", 'c',     CLI_INT, offsetof(type, member.n_ctx),                                \
          1,     1 << 24, "N",     "context in tokens (default: the model's)"},                 \
+        {"plan", 0, CLI_TEXT, offsetof(type, member.plan), 0, 0, "FILE|auto",                  \
+         "places by the planner, or by a plan of `tern plan --save`"},                         \
         {"kv", 0, CLI_CHOICE, offsetof(type, member.kv),                                       \
          0,    0, "f16|i8",   "type of the KV cache (default f16)"},                           \
     {                                                                                          \
         "head", 0, CLI_CHOICE, offsetof(type, member.head), 0, 0, "i16|i8",                    \
             "precision of the head's table (default i16)"                                      \
     }
-#define CLI_N_MODEL_OPTIONS 6
+#define CLI_N_MODEL_OPTIONS 7
 
 #endif

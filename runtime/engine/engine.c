@@ -177,6 +177,11 @@ const tern_device_info *tern_engine_device(const tern_engine *e, int device)
     return tern_device_describe(e->devices[device]);
 }
 
+tern_memory tern_engine_memory(const tern_engine *e, int device)
+{
+    return tern_part_used(&e->parts[device]);
+}
+
 uint64_t tern_engine_used_bytes(const tern_engine *e, int device)
 {
     return tern_device_used_bytes(e->devices[device]);

@@ -343,6 +343,21 @@ int tern_part_allocate(tern_part *part, tern_device *device, tern_error *err)
     return create_programs(part, err);
 }
 
+tern_memory tern_part_used(const tern_part *part)
+{
+    tern_memory used = {0};
+    for (int i = 0; i < TERN_MEMORY_SCRATCH; i++)
+        if (part->buffers[i]) used.bytes[i] = tern_buffer_bytes(part->buffers[i]);
+    const tern_program *const head[] = {part->pick, part->pick_top, part->all_logits,
+                                        part->all_scores};
+    for (int i = 0; i < part->n_segments; i++)
+        used.bytes[TERN_MEMORY_SCRATCH] += part->segments[i].program->bytes;
+    for (size_t i = 0; i < sizeof head / sizeof head[0]; i++)
+        if (head[i]) used.bytes[TERN_MEMORY_SCRATCH] += head[i]->bytes;
+    for (int i = 0; i < TERN_N_MEMORY_CLASSES; i++) used.total += used.bytes[i];
+    return used;
+}
+
 void tern_part_destroy(tern_part *part)
 {
     if (!part) return;

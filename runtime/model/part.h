@@ -88,6 +88,9 @@ int tern_part_load(tern_part *part, const tern_model *model, uint64_t *done, uin
 /* Bytes of the file that tern_part_load will read. */
 uint64_t tern_part_file_bytes(const tern_part *part, const tern_model *model);
 
+/* What the buffers and programs of an allocated part take, by class. */
+tern_memory tern_part_used(const tern_part *part);
+
 /* The device stays open. Safe on a zeroed part. */
 void tern_part_destroy(tern_part *part);
 
