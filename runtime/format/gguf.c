@@ -217,26 +217,21 @@ static int by_offset(const void *a, const void *b)
     return ((*x)->offset > (*y)->offset) - ((*x)->offset < (*y)->offset);
 }
 
-/* Bytes of a tensor of a known type, checked; of others the whole gap. */
+/* Bytes of a tensor of a known type, checked; of others the whole gap. Type 39 that is too short
+ * for TL2 is another program's (FORMATS 2.2) and counts as unknown. */
 static int measure(tern_gguf_tensor *tensor, size_t gap, const tern_gguf *gguf, tern_error *err)
 {
     const char *name = TERN_QUOTED(tensor->name.data, tensor->name.bytes);
-    const uint64_t n = tensor->n_elements; /* at most 2^63 - 1: n / 4 + 32 cannot overflow */
+    const uint64_t n = tensor->n_elements, k = tensor->ne[0];
+    const tern_tensor_type *type = tern_tensor_type_find(tensor->type);
     uint64_t bytes = gap;
-    bool fits = true;
-    switch (tensor->type) {
-    case TERN_GGML_F32: fits = !__builtin_mul_overflow(n, (uint64_t)4, &bytes); break;
-    case TERN_GGML_F16: bytes = n * 2; break;
-    case TERN_GGML_I2_S:
-        if (n % 4 != 0)
-            return bad(gguf, err,
-                       "I2_S tensor '%s' has %llu elements, not a multiple of 4: " DAMAGED, name,
-                       (unsigned long long)n);
-        bytes = n / 4 + 32;
-        break;
-    default: break;
-    }
-    if (!fits || bytes > gap || gap == 0)
+    if (type && !tern_tensor_type_bytes(&bytes, type, k, n / k))
+        return bad(gguf, err,
+                   "%s tensor '%s' has %llu elements in rows of %llu, which this type cannot"
+                   " hold: " DAMAGED,
+                   type->name, name, (unsigned long long)n, (unsigned long long)k);
+    if (tensor->type == TERN_GGML_TL2 && bytes > gap) bytes = gap;
+    if (bytes > gap || gap == 0)
         return bad(gguf, err,
                    "tensor '%s' of %llu elements and type %u at byte %zu has room for %zu bytes"
                    " before the next tensor or the end of the file, which is too little: " DAMAGED,

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "base/files.h"
+#include "format/tensor_type.h"
 #include "tern/base.h"
 
 /* Numbers of the value types in the file. */
@@ -25,9 +26,6 @@ typedef enum tern_gguf_type {
     TERN_GGUF_I64,
     TERN_GGUF_F64,
 } tern_gguf_type;
-
-/* Numbers of the tensor types this reader knows (ggml's numbers). */
-enum { TERN_GGML_F32 = 0, TERN_GGML_F16 = 1, TERN_GGML_I2_S = 36 };
 
 /* Bytes inside the file, not zero-terminated. */
 typedef struct tern_text {
