@@ -15,11 +15,13 @@ typedef struct tern_layer_tensors {
 /* Where the values of a model's tensors come from: one row (ne[0] values) at a time, so that a
  * source needs to hold none of them. */
 typedef struct tern_values {
-    /* Codes of a ternary row, one per byte; 0 when one of them is 3. */
-    int (*codes)(uint8_t *out, const tern_model *model, const tern_gguf_tensor *t, size_t row);
-    /* The scale of a ternary tensor, unchecked. */
+    /* Codes of a ternary row, one per byte. *scale comes in as the answer of `scale` and goes out
+     * as the scale of this row, unchecked. TERN_E_MODEL for a row that is not ternary. */
+    int (*codes)(uint8_t *out, float *scale, const tern_model *model, const tern_gguf_tensor *t,
+                 size_t row, tern_error *err);
+    /* What is known of the scales of a ternary tensor before its rows are read. */
     float (*scale)(const tern_model *model, const tern_gguf_tensor *t);
-    /* A row of an F32 or F16 tensor, unchecked. */
+    /* A row of any other tensor, unchecked; NaN where it cannot be read. */
     void (*floats)(float *out, const tern_model *model, const tern_gguf_tensor *t, size_t row);
     /* The tensor will not be read again soon. */
     void (*forget)(const tern_model *model, const tern_gguf_tensor *t);
@@ -42,13 +44,20 @@ struct tern_model {
     tern_model_config config;
     tern_layer_tensors *layers; /* [n_layers] */
     const tern_gguf_tensor *token_embd, *output_norm;
-    const tern_gguf_tensor *output; /* NULL where tied */
+    const tern_gguf_tensor *output;     /* NULL where tied */
+    const tern_gguf_tensor *rope_freqs; /* [hd/2] divisors of the frequencies; NULL: none */
+    float rope_factor;                  /* divides all of them */
+    int qk_interleaved;     /* rows of q and k lie as neighbours rotate (FORMATS 8.6) */
+    tern_i2s_layout i2s_layout;
+    tern_tl_config *tl_config; /* NULL: the table of known models */
+    float *factor;  /* [n_tensors] from outside the tensor (FORMATS 8.5); NULL: a preset, all 1 */
+    uint8_t *asked; /* [n_tensors] 1: the architecture has a place for this tensor */
     tern_canary canary;             /* its arrays belong to the model */
 };
 
-/* Hyper-parameters of the file into a configuration; TERN_E_MODEL names key and value. */
-int tern_config_read(tern_model_config *out, const tern_gguf *gguf, const tern_tokenizer *tokenizer,
-                     tern_error *err);
+/* Hyper-parameters of the model's file into its configuration; `activation` overrides the file's,
+ * unless NULL. TERN_E_MODEL names key and value, TERN_E_USAGE a wrong activation. */
+int tern_config_read(tern_model *model, const char *activation, tern_error *err);
 
 /* Finds, types and measures every tensor that the configuration asks for; those of a preset are
  * described as they are asked for. */
