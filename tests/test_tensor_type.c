@@ -1,5 +1,6 @@
-/* test_tensor_type.c - every ternary type against an encoder written here from the format's text,
- * and against published bytes where there are any (FORMATS 3, 4.7, 6, 7); sizes of all types. */
+/* test_tensor_type.c - every ternary type against an encoder written from the text of its format
+ * (packers.h), and against published bytes where there are any (FORMATS 4.7, 6.3); sizes of all
+ * types. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,9 +8,8 @@
 
 #include <cmocka.h>
 
-#include "base/f16.h"
 #include "cases.h"
-#include "format/tensor_type.h"
+#include "packers.h"
 
 static void check_hex(const uint8_t *bytes, const char *hex)
 {
@@ -59,27 +59,6 @@ static uint8_t *alloc_packed(uint32_t number, size_t n_out, size_t k)
 
 /* ---- I2_S ------------------------------------------------------------------------------------ */
 
-static size_t i2s_place(tern_i2s_layout layout, size_t k, size_t r, size_t c, int *shift)
-{
-    const size_t e = r * k + c;
-    switch (layout) {
-    case TERN_I2S_A: *shift = 6 - 2 * (int)(e % 128 / 32); return e / 128 * 32 + e % 32;
-    case TERN_I2S_B: *shift = 6 - 2 * (int)(e % 64 / 16); return e / 64 * 16 + e % 16;
-    case TERN_I2S_C: *shift = 6 - 2 * (int)(r % 4); return r / 4 * k + c;
-    default: *shift = 2 * (int)(e % 4); return e / 4;
-    }
-}
-
-static void encode_i2s(uint8_t *data, const uint8_t *codes, size_t n_out, size_t k,
-                       tern_i2s_layout layout)
-{
-    for (size_t i = 0; i < n_out * k; i++) {
-        int shift;
-        const size_t at = i2s_place(layout, k, i / k, i % k, &shift);
-        data[at] |= (uint8_t)(codes[i] << shift);
-    }
-}
-
 static void test_i2s(void **state)
 {
     (void)state;
@@ -122,32 +101,6 @@ static void test_i2s_vectors(void **state)
 }
 
 /* ---- ternary blocks -------------------------------------------------------------------------- */
-
-/* Digits, most significant first, as a base-3 fraction of 256. */
-static uint8_t fraction(const uint8_t *codes, int n, size_t step)
-{
-    int v = 0;
-    for (int t = 0; t < 5; t++) v = 3 * v + (t < n ? codes[(size_t)t * step] : 0);
-    return (uint8_t)((v * 256 + 242) / 243);
-}
-
-static void encode_tq1_0(uint8_t block[54], const uint8_t codes[256], uint16_t d)
-{
-    for (size_t m = 0; m < 32; m++) block[m] = fraction(codes + m, 5, 32);
-    for (size_t m = 0; m < 16; m++) block[32 + m] = fraction(codes + 160 + m, 5, 16);
-    for (size_t m = 0; m < 4; m++) block[48 + m] = fraction(codes + 240 + m, 4, 4);
-    memcpy(block + 52, &d, 2);
-}
-
-static void encode_tq2_0(uint8_t block[66], const uint8_t codes[256], uint16_t d)
-{
-    memset(block, 0, 64);
-    for (int h = 0; h < 2; h++)
-        for (int l = 0; l < 4; l++)
-            for (int m = 0; m < 32; m++)
-                block[32 * h + m] |= (uint8_t)(codes[128 * h + 32 * l + m] << 2 * l);
-    memcpy(block + 64, &d, 2);
-}
 
 static void test_tq_vectors(void **state)
 {
@@ -199,22 +152,6 @@ static void test_tq(void **state)
     assert_true(wrong && strstr(wrong, "code 3"));
 }
 
-/* The byte whose five products with 81, 27, 9, 3, 1 give the digits: found by trying all. */
-static uint8_t iq1_byte(const uint8_t digits[5])
-{
-    static const int multiplier[5] = {81, 27, 9, 3, 1};
-    for (int byte = 0; byte < 256; byte++) {
-        int good = 0;
-        for (int t = 0; t < 5; t++) {
-            const int v = byte * multiplier[t] % 256;
-            good += (v + v / 2) / 128 == digits[t];
-        }
-        if (good == 5) return (uint8_t)byte;
-    }
-    fail_msg("no byte for %d%d%d%d%d", digits[0], digits[1], digits[2], digits[3], digits[4]);
-    return 0;
-}
-
 static void test_bn(void **state)
 {
     (void)state;
@@ -224,20 +161,8 @@ static void test_bn(void **state)
     uint8_t *two = alloc_packed(TERN_GGML_IQ2_BN, N_OUT, K);
     const uint16_t half = 0x3123;
     const float scale = tern_f32_from_f16(half);
-    for (size_t r = 0; r < N_OUT; r++) {
-        uint8_t *a = one + r * (2 + K / 64 * 13), *b = two + r * (4 + K / 64 * 16);
-        memcpy(a, &half, 2);
-        memcpy(b, &scale, 4);
-        for (size_t block = 0; block < K / 64; block++) {
-            const uint8_t *c = codes + r * K + block * 64;
-            uint8_t last[5] = {c[15], c[31], c[47], c[63], 0};
-            for (size_t i = 0; i < 12; i++)
-                a[2 + block * 13 + i] = iq1_byte(c + 16 * (i / 3) + 5 * (i % 3));
-            a[2 + block * 13 + 12] = iq1_byte(last);
-            for (size_t e = 0; e < 64; e++)
-                b[4 + block * 16 + e % 16] |= (uint8_t)(c[e] << 2 * (e / 16));
-        }
-    }
+    encode_bn(one, codes, N_OUT, K, TERN_GGML_IQ1_BN, half);
+    encode_bn(two, codes, N_OUT, K, TERN_GGML_IQ2_BN, half);
     tern_packed t = {.data = one, .k = K, .n_out = N_OUT};
     check_rows(TERN_GGML_IQ1_BN, &t, codes, scale);
     t.data = two;
@@ -253,24 +178,6 @@ static void test_bn(void **state)
 }
 
 /* ---- TL1, TL2 -------------------------------------------------------------------------------- */
-
-/* Walks the tiles of TL1 in the order in which they are written, one byte after the other. */
-static void encode_tl1(uint8_t *data, const uint8_t *codes, const tern_tl_shape *s)
-{
-    const int width = 256 / s->inner;
-    uint8_t *next = data;
-    for (int mt = 0; mt < s->n_out; mt += s->bm)
-        for (int kt = 0; kt < s->k; kt += s->by)
-            for (int bt = mt; bt < mt + s->bm; bt += s->inner)
-                for (int yt = kt; yt < kt + s->by; yt += width)
-                    for (int rb = bt; rb < bt + s->inner; rb += 16)
-                        for (int c = yt; c < yt + width; c += 4)
-                            for (int r = rb; r < rb + 16; r++) {
-                                const uint8_t *w = codes + (size_t)r * (size_t)s->k + c;
-                                *next++ = (uint8_t)((3 * w[0] + w[1]) << 4 | (3 * w[2] + w[3]));
-                            }
-    assert_int_equal(next - data, s->n_out * s->k / 4);
-}
 
 static void test_tl1(void **state)
 {
@@ -297,41 +204,6 @@ static void test_tl1(void **state)
         free(codes);
         free(data);
     }
-}
-
-/* Writes the three areas of TL2 in order: nibbles, signs, pairs. */
-static void encode_tl2(uint8_t *data, const uint8_t *codes, const tern_tl_shape *s)
-{
-    static const int place[4] = {0, 2, 1, 3}; /* of a group of eight rows among 32 */
-    const int k3 = s->k / s->by * s->by;
-    uint8_t *signs = data + (size_t)s->n_out * (size_t)k3 / 6, *nibbles = data;
-    for (int mt = 0; mt < s->n_out; mt += s->bm)
-        for (int kt = 0; kt < k3; kt += s->by)
-            for (int bt = mt; bt < mt + s->bm; bt += 32) {
-                for (int triple = 0; triple < s->by / 3; triple++)
-                    for (int r = 0; r < 32; r++) {
-                        const uint8_t *w =
-                            codes + (size_t)(bt + r) * (size_t)s->k + kt + 3 * triple;
-                        const int v = 9 * (w[0] - 1) + 3 * (w[1] - 1) + (w[2] - 1);
-                        const int at = triple / 2 * 32 + 8 * place[r / 8] + r % 8;
-                        nibbles[at] |= (uint8_t)(abs(v) << (triple % 2 ? 0 : 4));
-                        const int bit = 15 - (2 * (triple % 8) + r / 16);
-                        uint8_t *word = signs + (triple / 8 * 16 + r % 16) * 2;
-                        if (v < 0) word[bit / 8] |= (uint8_t)(1 << bit % 8);
-                    }
-                nibbles += s->by / 6 * 32;
-                signs += s->by / 24 * 32;
-            }
-    uint8_t *pairs = signs;
-    for (int mt = 0; mt < s->n_out; mt += s->bm)
-        for (int kt = k3; kt < s->k; kt += 32)
-            for (int bt = mt; bt < mt + s->bm; bt += 32, pairs += 256)
-                for (int r = 0; r < 32; r++)
-                    for (int j = 0; j < 16; j++) {
-                        const uint8_t *w = codes + (size_t)(bt + r) * (size_t)s->k + kt + 2 * j;
-                        const int at = j / 2 * 32 + 8 * place[r / 8] + r % 8;
-                        pairs[at] |= (uint8_t)((3 * w[0] + w[1]) << (j % 2 ? 0 : 4));
-                    }
 }
 
 static void test_tl2(void **state)

@@ -18,6 +18,9 @@ typedef struct cli_session {
     tern_engine *engine;
 } cli_session;
 
+/* The model of -m, or the embedded one, with the options that say how to read it. */
+int cli_open_model(tern_model **out, const cli_model_options *options, tern_error *err);
+
 /* Opens the model and loads an engine for one request at a time. */
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err);
 void cli_close(cli_session *session);

@@ -63,6 +63,10 @@ int tern_config_read(tern_model *model, const char *activation, tern_error *err)
  * described as they are asked for. */
 int tern_model_find_tensors(tern_model *model, tern_error *err);
 
+/* Warns, through the log, of an I2_S layout that the dead channels of a layer contradict. *settled,
+ * 0 at first, becomes 1 once a layer had enough of them. TERN_E_FIT without memory. */
+int tern_layout_check(int *settled, const tern_model *model, int layer, tern_error *err);
+
 /* Adds a tensor to a preset: shape is columns and rows, rows 0 for a vector. */
 const tern_gguf_tensor *tern_preset_tensor(tern_model *model, const char *name, uint32_t type,
                                            const int shape[2]);

@@ -22,6 +22,7 @@ typedef struct loader {
     uint64_t *done, total;
     const tern_progress *progress;
     tern_error *err;
+    int layout_settled;
 } loader;
 
 /* The device contract takes tables and gains as finite; here is where that is checked. */
@@ -355,6 +356,8 @@ static int load_layer(loader *l, int layer)
     if (status == TERN_OK) status = load_gain(l, &p->attn_sub_norm, t->attn_sub_norm);
     if (status == TERN_OK) status = load_gain(l, &p->ffn_norm, t->ffn_norm);
     if (status == TERN_OK) status = load_gain(l, &p->ffn_sub_norm, t->ffn_sub_norm);
+    if (status == TERN_OK && p->matrix[TERN_MATRIX_DOWN])
+        status = tern_layout_check(&l->layout_settled, l->model, layer, l->err);
     for (int m = 0; m < TERN_N_LAYER_MATRICES && status == TERN_OK; m++) {
         if (!p->matrix[m]) continue;
         stacked tensors = tensors_of(t, (tern_matrix)m);
@@ -380,7 +383,7 @@ uint64_t tern_part_file_bytes(const tern_part *part, const tern_model *model)
 int tern_part_load(tern_part *part, const tern_model *model, uint64_t *done, uint64_t total,
                    const tern_progress *progress, tern_error *err)
 {
-    loader l = {part, model, NULL, done, total, progress, err};
+    loader l = {part, model, NULL, done, total, progress, err, 0};
     int status = tern_stream_create(&l.stream, part->device, err);
     if (status == TERN_OK) status = load_tables(&l);
     for (int i = 0; i < part->config->n_layers && status == TERN_OK; i++)
