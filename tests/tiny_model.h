@@ -37,6 +37,7 @@ typedef struct tiny_tensor {
     uint64_t k, n_out; /* n_out 0: a vector */
     uint8_t *data;
     uint64_t bytes;
+    uint8_t *codes; /* of a projection, rows in natural order; NULL: floats */
 } tiny_tensor;
 
 typedef struct tiny_model {
@@ -159,10 +160,14 @@ static inline void tiny_matrix(tiny_model *m, int layer, const char *name, uint6
     uint8_t *codes = case_alloc(k * n_out);
     for (size_t i = 0; i < k * n_out; i++) codes[i] = (uint8_t)case_int(&m->seed, 0, 2);
     if (strstr(name, "ffn")) tiny_kill(codes, k, n_out, name, m->o.dead);
+    uint8_t *natural = case_alloc(k * n_out);
+    memcpy(natural, codes, k * n_out);
     if (m->o.interleaved && (strcmp(name, "attn_q") == 0 || strcmp(name, "attn_k") == 0))
         tiny_interleave(codes, k, n_out);
     const uint32_t type = m->o.ternary ? m->o.ternary : TERN_GGML_I2_S;
-    tiny_encode(tiny_add(m, full, type, k, n_out), codes, &m->o);
+    tiny_tensor *t = tiny_add(m, full, type, k, n_out);
+    t->codes = natural;
+    tiny_encode(t, codes, &m->o);
     free(codes);
     if (!m->o.outer_scales) return;
     const float scale = tern_f32_from_f16(TINY_HALF);
@@ -239,12 +244,26 @@ static inline uint64_t tiny_keys(gguf_builder *b, const tiny_options *o)
     return n;
 }
 
-/* The file; the caller frees its bytes. */
-static inline gguf_builder tiny_build(const tiny_options *options)
+static inline tiny_model tiny_make(const tiny_options *options)
 {
     tiny_model m = {.o = *options, .seed = options->other_weights ? 99 : 12};
     if (!m.o.arch) m.o.arch = "bitnet-b1.58";
     tiny_tensors(&m);
+    return m;
+}
+
+static inline void tiny_free(tiny_model *m)
+{
+    for (int i = 0; i < m->n; i++) {
+        free(m->tensor[i].data);
+        free(m->tensor[i].codes);
+    }
+}
+
+/* The file; the caller frees its bytes. */
+static inline gguf_builder tiny_build(const tiny_options *options)
+{
+    tiny_model m = tiny_make(options);
     gguf_builder keys = {0}, b = tiny_vocabulary(0);
     const uint64_t n_keys = 4 + tiny_keys(&keys, &m.o), n_tensors = (uint64_t)m.n;
     memcpy(b.bytes + 8, &n_tensors, 8);
@@ -260,9 +279,9 @@ static inline gguf_builder tiny_build(const tiny_options *options)
     for (int i = 0; i < m.n; i++) {
         put_data(&b, 32, 0);
         put_bytes(&b, m.tensor[i].data, m.tensor[i].bytes);
-        free(m.tensor[i].data);
     }
     put_data(&b, 32, 0);
+    tiny_free(&m);
     return b;
 }
 

@@ -49,8 +49,9 @@ typedef struct tern_model_options {
     const char *tl_config;    /* path of the tile shapes of TL1 and TL2 tensors */
 } tern_model_options;
 
-/* Opens a GGUF file; path NULL: the embedded model. TERN_E_MODEL with one sentence for anything
- * wrong, TERN_E_FIT without memory. */
+/* Opens a GGUF file, or a checkpoint folder of Hugging Face (config.json, tokenizer.json,
+ * safetensors); path NULL: the embedded model. TERN_E_MODEL with one sentence for anything wrong,
+ * TERN_E_FIT without memory. */
 int tern_model_open(tern_model **out, const char *path, tern_error *err);
 
 /* The same with options, which need not outlive the call; NULL: none. TERN_E_USAGE for a wrong
@@ -58,6 +59,14 @@ int tern_model_open(tern_model **out, const char *path, tern_error *err);
 int tern_model_open_with(tern_model **out, const char *path, const tern_model_options *options,
                          tern_error *err);
 void tern_model_close(tern_model *model);
+
+/* Writes the model as a GGUF file in I2_S, whatever it was read from: the logits stay, to the bit.
+ * A known answer is computed and stored (tern_model_canary). The file appears complete or not at
+ * all; no more than one layer or one table is in memory. TERN_E_USAGE when `path` exists, TERN_E_IO
+ * when it cannot be written or the progress hook says stop, TERN_E_MODEL for weights that I2_S
+ * cannot hold. */
+int tern_model_convert(const tern_model *model, const char *path, const tern_progress *progress,
+                       tern_error *err);
 
 /* A model of public shapes without a file: its weights are random (45 % zeros; scale, table and
  * gains as a trained model's are in size), drawn from (seed, tensor, row) while an engine loads

@@ -38,6 +38,6 @@ void cli_catch_interrupt(void);
 int cli_interrupted(void);
 
 /* The commands. */
-extern const cli_command cli_run, cli_bench, cli_verify, cli_devices, cli_tokenize;
+extern const cli_command cli_run, cli_bench, cli_verify, cli_devices, cli_tokenize, cli_convert;
 
 #endif

@@ -243,7 +243,7 @@ static int measure(tern_gguf_tensor *tensor, size_t gap, const tern_gguf *gguf, 
 /* Turns relative offsets into places in the file and proves that no two tensors share a byte. */
 static int place_tensors(tern_gguf *gguf, size_t data_begin, tern_error *err)
 {
-    const size_t end = gguf->file.bytes, n = gguf->n_tensors;
+    const size_t end = gguf->file.bytes + gguf->elsewhere, n = gguf->n_tensors;
     for (size_t i = 0; i < n; i++) {
         tern_gguf_tensor *tensor = &gguf->tensors[i];
         if (data_begin > end || tensor->offset >= end - data_begin)
@@ -383,7 +383,8 @@ static int take_header(cursor *c)
 }
 
 /* Takes over `file` in every case. */
-static int parse(tern_gguf **out, tern_file file, const char *name, tern_error *err)
+static int parse(tern_gguf **out, tern_file file, size_t elsewhere, const char *name,
+                 tern_error *err)
 {
     _Static_assert(sizeof(size_t) == 8, "offsets of files need 64 bits");
     tern_gguf *gguf = NULL;
@@ -393,6 +394,7 @@ static int parse(tern_gguf **out, tern_file file, const char *name, tern_error *
         return status;
     }
     gguf->file = file;
+    gguf->elsewhere = elsewhere;
     const size_t name_bytes = strlen(name) + 1;
     status = tern_alloc(&gguf->name, name_bytes, 1, "a file name", err);
     if (status == TERN_OK) {
@@ -413,13 +415,19 @@ int tern_gguf_open(tern_gguf **out, const char *path, tern_error *err)
         if (err) err->status = TERN_E_MODEL;
         return TERN_E_MODEL;
     }
-    return parse(out, file, path, err);
+    return parse(out, file, 0, path, err);
 }
 
 int tern_gguf_parse(tern_gguf **out, const void *data, size_t bytes, const char *name,
                     tern_error *err)
 {
-    return parse(out, (tern_file){.data = data, .bytes = bytes}, name, err);
+    return parse(out, (tern_file){.data = data, .bytes = bytes}, 0, name, err);
+}
+
+int tern_gguf_parse_header(tern_gguf **out, const void *data, size_t bytes, size_t data_bytes,
+                           const char *name, tern_error *err)
+{
+    return parse(out, (tern_file){.data = data, .bytes = bytes}, data_bytes, name, err);
 }
 
 void tern_gguf_close(tern_gguf *gguf)

@@ -30,7 +30,8 @@ static const char *take_scale(float *scale, uint8_t codes[BLOCK], const uint8_t 
         return NULL;
     }
     if (*scale != 0.0f && *scale != d)
-        return "has blocks of different scales, which is not supported: convert the model to I2_S";
+        return "has blocks of different scales, which this version cannot multiply: use another "
+               "model";
     *scale = d;
     return NULL;
 }

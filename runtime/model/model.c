@@ -5,21 +5,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/f16.h"
 #include "base/fail.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "format/tokenizer_gguf.h"
+#include "model/hf.h"
 #include "model/model_file.h"
 
 extern const uint8_t tern_demo_begin[], tern_demo_end[];
 
-/* What a tensor is for; a matrix may have any type that can hold it, a vector plain floats. */
-typedef enum tensor_kind { KIND_TERNARY, KIND_TABLE, KIND_VECTOR } tensor_kind;
-
-/* The type is known, holds this kind of tensor, and has its bytes. */
-static int check_type(const tern_model *model, const tern_gguf_tensor *t, tensor_kind kind,
+/* The type is known, holds a tensor of this role, and has its bytes: a matrix may have any type, a
+ * vector plain floats. */
+static int check_type(const tern_model *model, const tern_gguf_tensor *t, tern_tensor_role role,
                       tern_error *err)
 {
     const char *file = model->gguf->name, *name = TERN_QUOTED(t->name.data, t->name.bytes);
@@ -35,7 +35,7 @@ static int check_type(const tern_model *model, const tern_gguf_tensor *t, tensor
                          "'%.140s': tensor %s at offset %zu has type 39, but not the size of TL2: "
                          "MXFP4, which has this number elsewhere, is not supported",
                          file, name, t->offset);
-    if (kind == KIND_VECTOR && (type->block != 1 || !type->floats))
+    if (role == TERN_ROLE_VECTOR && (type->block != 1 || !type->floats))
         return tern_fail(err, TERN_E_MODEL,
                          "'%.140s': tensor %s at offset %zu has type %s (%u): this version reads "
                          "F32, F16 and BF16 there",
@@ -44,17 +44,17 @@ static int check_type(const tern_model *model, const tern_gguf_tensor *t, tensor
 }
 
 static int find_tensor(const tern_gguf_tensor **out, tern_model *model, const char *name,
-                       tensor_kind kind, const int shape[2], tern_error *err)
+                       tern_tensor_role role, const int shape[2], tern_error *err)
 {
     if (model->preset) {
-        const uint32_t type = kind == KIND_TERNARY ? TERN_GGML_I2_S : TERN_GGML_F32;
+        const uint32_t type = role == TERN_ROLE_TERNARY ? TERN_GGML_I2_S : TERN_GGML_F32;
         *out = tern_preset_tensor(model, name, type, shape);
         return TERN_OK;
     }
     const char *file = model->gguf->name;
     const tern_gguf_tensor *t = tern_gguf_find_tensor(model->gguf, name);
     if (!t) return tern_fail(err, TERN_E_MODEL, "'%s' lacks the tensor %s", file, name);
-    model->asked[t - model->gguf->tensors] = 1;
+    model->role[t - model->gguf->tensors] = (uint8_t)role;
     const int rows = shape[1] ? shape[1] : 1;
     if (t->ne[0] != (uint64_t)shape[0] || t->ne[1] != (uint64_t)rows || t->ne[2] != 1 ||
         t->ne[3] != 1)
@@ -62,7 +62,7 @@ static int find_tensor(const tern_gguf_tensor **out, tern_model *model, const ch
                          "'%s': tensor %s is %llu x %llu, but the model's shapes ask for %d x %d",
                          file, name, (unsigned long long)t->ne[1], (unsigned long long)t->ne[0],
                          rows, shape[0]);
-    const int status = check_type(model, t, kind, err);
+    const int status = check_type(model, t, role, err);
     if (status == TERN_OK) *out = t;
     return status;
 }
@@ -75,7 +75,7 @@ static int read_factor(tern_model *model, const tern_gguf_tensor *t, const char 
     float *factor = &model->factor[t - model->gguf->tensors];
     *factor = 1.0f;
     if (!scale) return TERN_OK;
-    model->asked[scale - model->gguf->tensors] = 1;
+    model->role[scale - model->gguf->tensors] = TERN_ROLE_FACTOR;
     if (scale->type != TERN_GGML_F32 || scale->n_elements != 1)
         return tern_fail(err, TERN_E_MODEL,
                          "'%s': tensor %s at offset %zu has type %u and %llu elements instead of "
@@ -91,9 +91,9 @@ static int find_in_layer(const tern_gguf_tensor **out, tern_model *model, int la
 {
     char full[64];
     snprintf(full, sizeof full, "blk.%d.%s.weight", layer, name);
-    const tensor_kind kind = shape[1] ? KIND_TERNARY : KIND_VECTOR;
-    const int status = find_tensor(out, model, full, kind, shape, err);
-    if (status != TERN_OK || kind == KIND_VECTOR || model->preset) return status;
+    const tern_tensor_role role = shape[1] ? TERN_ROLE_TERNARY : TERN_ROLE_VECTOR;
+    const int status = find_tensor(out, model, full, role, shape, err);
+    if (status != TERN_OK || role == TERN_ROLE_VECTOR || model->preset) return status;
     snprintf(full, sizeof full, "blk.%d.%s.scale", layer, name);
     return read_factor(model, *out, full, err);
 }
@@ -134,7 +134,7 @@ static int refuse_others(const tern_model *model, tern_error *err)
 {
     for (size_t i = 0; !model->preset && i < model->gguf->n_tensors; i++) {
         const tern_gguf_tensor *t = &model->gguf->tensors[i];
-        if (!model->asked[i])
+        if (model->role[i] == TERN_ROLE_NONE)
             return tern_fail(err, TERN_E_MODEL,
                              "'%.140s': tensor %s at offset %zu has no place in the architecture "
                              "%s: this version cannot run the model",
@@ -149,17 +149,17 @@ static int find_globals(tern_model *model, tern_error *err)
     tern_model_config *c = &model->config;
     const int table[2] = {c->d, c->n_vocab}, norm[2] = {c->d, 0}, freqs[2] = {c->hd / 2, 0};
     int status =
-        find_tensor(&model->token_embd, model, "token_embd.weight", KIND_TABLE, table, err);
+        find_tensor(&model->token_embd, model, "token_embd.weight", TERN_ROLE_TABLE, table, err);
     if (status == TERN_OK)
-        status =
-            find_tensor(&model->output_norm, model, "output_norm.weight", KIND_VECTOR, norm, err);
+        status = find_tensor(&model->output_norm, model, "output_norm.weight", TERN_ROLE_VECTOR,
+                             norm, err);
     if (status != TERN_OK || model->preset) return status;
     c->tied = tern_gguf_find_tensor(model->gguf, "output.weight") == NULL;
     if (!c->tied)
-        status = find_tensor(&model->output, model, "output.weight", KIND_TABLE, table, err);
+        status = find_tensor(&model->output, model, "output.weight", TERN_ROLE_TABLE, table, err);
     if (status == TERN_OK && tern_gguf_find_tensor(model->gguf, "rope_freqs.weight"))
-        status =
-            find_tensor(&model->rope_freqs, model, "rope_freqs.weight", KIND_VECTOR, freqs, err);
+        status = find_tensor(&model->rope_freqs, model, "rope_freqs.weight", TERN_ROLE_VECTOR,
+                             freqs, err);
     return status;
 }
 
@@ -167,7 +167,7 @@ int tern_model_find_tensors(tern_model *model, tern_error *err)
 {
     const tern_model_config *c = &model->config;
     const size_t n_tensors = model->gguf->n_tensors;
-    int status = tern_alloc(&model->asked, n_tensors, 1, "the tensors", err);
+    int status = tern_alloc(&model->role, n_tensors, 1, "the tensors", err);
     if (status == TERN_OK && !model->preset)
         status = tern_alloc(&model->factor, n_tensors, sizeof *model->factor, "the scales", err);
     if (status == TERN_OK) status = find_globals(model, err);
@@ -244,12 +244,27 @@ static int take_options(tern_model *model, const tern_model_options *options, te
     return status;
 }
 
+/* A checkpoint of Hugging Face: its header is read as a file's, its values are its own. */
+static int open_folder(tern_model *model, const char *path, tern_error *err)
+{
+    const int status = tern_hf_open(&model->hf, path, err);
+    if (status != TERN_OK) return status;
+    const tern_gguf_writer *header = &model->hf->header;
+    model->values = &tern_values_hf;
+    return tern_gguf_parse_header(&model->gguf, header->bytes, header->n,
+                                  (size_t)header->data_bytes, path, err);
+}
+
 static int open_parts(tern_model *model, const char *path, const tern_model_options *options,
                       tern_error *err)
 {
     int status = take_options(model, options, err);
     if (status != TERN_OK) return status;
-    status = path ? tern_gguf_open(&model->gguf, path, err)
+    struct stat st;
+    if (path && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        status = open_folder(model, path, err);
+    else
+        status = path ? tern_gguf_open(&model->gguf, path, err)
                       : tern_gguf_parse(&model->gguf, tern_demo_begin,
                                         (size_t)(tern_demo_end - tern_demo_begin),
                                         "the embedded model", err);
@@ -292,10 +307,11 @@ void tern_model_close(tern_model *model)
     free(model->layers);
     free(model->tl_config);
     free(model->factor);
-    free(model->asked);
+    free(model->role);
     free(model->preset_names);
     tern_tokenizer_destroy(model->tokenizer);
     tern_gguf_close(model->gguf);
+    tern_hf_close(model->hf);
     free(model);
 }
 
@@ -311,7 +327,7 @@ const tern_tokenizer *tern_model_tokenizer(const tern_model *model)
 
 uint64_t tern_model_file_bytes(const tern_model *model)
 {
-    return model->gguf->file.bytes;
+    return model->gguf->file.bytes + model->gguf->elsewhere;
 }
 
 uint64_t tern_model_n_params(const tern_model *model)

@@ -23,19 +23,30 @@ typedef struct tern_values {
     float (*scale)(const tern_model *model, const tern_gguf_tensor *t);
     /* A row of any other tensor, unchecked; NaN where it cannot be read. */
     void (*floats)(float *out, const tern_model *model, const tern_gguf_tensor *t, size_t row);
-    /* The tensor will not be read again soon. */
-    void (*forget)(const tern_model *model, const tern_gguf_tensor *t);
+    /* Rows first .. first + n will not be read again soon. */
+    void (*forget)(const tern_model *model, const tern_gguf_tensor *t, size_t first, size_t n);
 } tern_values;
 
 /* The values of a mapped file. */
 extern const tern_values tern_values_file;
 
+/* What a tensor is for. */
+typedef enum tern_tensor_role {
+    TERN_ROLE_NONE, /* the architecture has no place for it */
+    TERN_ROLE_TERNARY,
+    TERN_ROLE_TABLE,
+    TERN_ROLE_VECTOR,
+    TERN_ROLE_FACTOR, /* multiplies a ternary tensor from outside */
+} tern_tensor_role;
+
 typedef struct tern_preset tern_preset;
+typedef struct tern_hf tern_hf;
 
 #define TERN_PRESET_NAME_BYTES 40
 
 struct tern_model {
-    tern_gguf *gguf; /* of a preset: tensors only, no file */
+    tern_gguf *gguf; /* of a preset: tensors only, no file; of a folder: its header */
+    tern_hf *hf;     /* NULL: no folder of Hugging Face */
     const tern_values *values;
     const tern_preset *preset; /* NULL: a file */
     uint64_t seed;             /* of a preset's values */
@@ -51,7 +62,7 @@ struct tern_model {
     tern_i2s_layout i2s_layout;
     tern_tl_config *tl_config; /* NULL: the table of known models */
     float *factor;  /* [n_tensors] from outside the tensor (FORMATS 8.5); NULL: a preset, all 1 */
-    uint8_t *asked; /* [n_tensors] 1: the architecture has a place for this tensor */
+    uint8_t *role;  /* [n_tensors] tern_tensor_role */
     tern_canary canary;             /* its arrays belong to the model */
 };
 

@@ -154,7 +154,8 @@ static int load_matrix(loader *l, const tern_weight *weight, stacked *m)
             status = tern_weight_import((tern_weight *)(uintptr_t)weight, &rows, l->err);
     }
     free_staging(&s);
-    for (int i = 0; i < m->n_tensors; i++) l->model->values->forget(l->model, m->tensor[i]);
+    for (int i = 0; i < m->n_tensors; i++)
+        l->model->values->forget(l->model, m->tensor[i], 0, (size_t)m->tensor[i]->ne[1]);
     return status;
 }
 
@@ -173,6 +174,8 @@ static int equalise(loader *l, float *col, float *row, const tern_gguf_tensor *t
             const float magnitude = fabsf(row[i]);
             col[i] = magnitude > col[i] ? magnitude : col[i];
         }
+        if (v % CHUNK_ROWS == CHUNK_ROWS - 1)
+            l->model->values->forget(l->model, t, v + 1 - CHUNK_ROWS, CHUNK_ROWS);
     }
     for (size_t i = 0; i < d; i++) {
         const uint32_t exponent = tern_f32_bits(col[i]) >> 23; /* 0: zero or subnormal */
@@ -241,9 +244,9 @@ static int import_table(loader *l, const tern_weight *weight, const tern_gguf_te
         const tern_weight_rows rows = {.row0 = (int)v, .rows = (int)here, .high = s->high,
                                        .low = s->low, .scale = s->scale, .col = s->col};
         status = tern_weight_import((tern_weight *)(uintptr_t)weight, &rows, l->err);
+        l->model->values->forget(l->model, t, v, here);
         if (status == TERN_OK) status = report(l, t->bytes / n_vocab * here);
     }
-    l->model->values->forget(l->model, t);
     return status;
 }
 

@@ -103,10 +103,12 @@ static void drawn_floats(float *out, const tern_model *model, const tern_gguf_te
     }
 }
 
-static void drawn_forget(const tern_model *model, const tern_gguf_tensor *t)
+static void drawn_forget(const tern_model *model, const tern_gguf_tensor *t, size_t first, size_t n)
 {
     (void)model;
     (void)t;
+    (void)first;
+    (void)n;
 }
 
 static const tern_values values_drawn = {drawn_codes, drawn_scale, drawn_floats, drawn_forget};

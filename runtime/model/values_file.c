@@ -9,15 +9,17 @@
 #include "format/tensor_type.h"
 #include "model/model_file.h"
 
-#define CHUNK 256    /* values read at once: whole blocks of every type */
-#define ZERO 1e-6f   /* below this a float weight counts as 0 (FORMATS 4.3) */
+#define CHUNK 256  /* values read at once: whole blocks of every type */
+#define ZERO 1e-6f /* below this a float weight counts as 0 (FORMATS 4.3) */
 #define NOT_TERNARY \
     "has other values than 0 and plus or minus %g: a float model must be quantised first"
 
 static tern_packed packed(const tern_model *model, const tern_gguf_tensor *t)
 {
-    tern_packed p = {.data = model->gguf->file.data + t->offset, .k = (size_t)t->ne[0],
-                     .n_out = (size_t)(t->n_elements / t->ne[0]), .i2s = model->i2s_layout};
+    tern_packed p = {.data = model->gguf->file.data + t->offset,
+                     .k = (size_t)t->ne[0],
+                     .n_out = (size_t)(t->n_elements / t->ne[0]),
+                     .i2s = model->i2s_layout};
     if (t->type == TERN_GGML_TL1 || t->type == TERN_GGML_TL2)
         tern_tl_find(&p.tl, model->tl_config, t->type == TERN_GGML_TL2, p.n_out, p.k);
     return p;
@@ -115,9 +117,10 @@ static void file_floats(float *out, const tern_model *model, const tern_gguf_ten
     for (size_t i = 0; i < p.k; i++) out[i] = (float)(codes[i] - 1) * scale;
 }
 
-static void file_forget(const tern_model *model, const tern_gguf_tensor *t)
+static void file_forget(const tern_model *model, const tern_gguf_tensor *t, size_t first, size_t n)
 {
-    tern_file_forget(&model->gguf->file, t->offset, t->bytes);
+    const size_t row_bytes = t->bytes / (size_t)(t->n_elements / t->ne[0]);
+    tern_file_forget(&model->gguf->file, t->offset + first * row_bytes, n * row_bytes);
 }
 
 const tern_values tern_values_file = {file_codes, file_scale, file_floats, file_forget};
