@@ -187,7 +187,7 @@ static int bench_model(const bench_options *o, bench_result *results, int n, ter
     if (status != TERN_OK) return status;
     tern_model *model;
     status = o->preset ? tern_model_preset(&model, o->preset, 1, err)
-                       : tern_model_open(&model, o->model.model, err);
+                       : cli_open_model(&model, &o->model, err);
     if (status != TERN_OK) return status;
     bench_rig rig = {0};
     status = open_rig(&rig, model, o, &workload, err);

@@ -75,11 +75,21 @@ void cli_progress_end(void)
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
 }
 
+int cli_open_model(tern_model **out, const cli_model_options *options, tern_error *err)
+{
+    static const char *const activations[] = {NULL, "relu2", "silu", "gelu"};
+    const tern_model_options o = {.pretokenizer = options->pretokenizer,
+                                  .activation = activations[options->activation],
+                                  .i2s_layout = (char)('a' + options->i2s_layout),
+                                  .tl_config = options->tl_config};
+    return tern_model_open_with(out, options->model, &o, err);
+}
+
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err)
 {
     out->model = NULL;
     out->engine = NULL;
-    int status = tern_model_open(&out->model, options->model, err);
+    int status = cli_open_model(&out->model, options, err);
     if (status != TERN_OK) return status;
     const tern_workload workload = {.n_ctx = options->n_ctx,
                                     .n_seq = 1,

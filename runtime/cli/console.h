@@ -25,6 +25,9 @@ typedef struct cli_session {
     cli_plan plan;
 } cli_session;
 
+/* The model of -m, or the embedded one, with the options that say how to read it. */
+int cli_open_model(tern_model **out, const cli_model_options *options, tern_error *err);
+
 /* Opens the model and loads an engine for one request at a time. */
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err);
 void cli_close(cli_session *session);
@@ -53,6 +56,6 @@ int cli_interrupted(void);
 extern const cli_command *const cli_commands[];
 extern const cli_command cli_run, cli_chat, cli_plan_command, cli_calibrate, cli_bench,
     cli_eval_ppl, cli_eval_kld, cli_eval_mc, cli_inspect, cli_verify, cli_devices, cli_tokenize,
-    cli_completion, cli_man;
+    cli_completion, cli_man, cli_convert;
 
 #endif

@@ -82,8 +82,11 @@ static uint64_t key_of(const tern_model *model, const tern_gguf_tensor *t, size_
     return draw(draw(draw(model->seed, 0), (uint64_t)(t - model->gguf->tensors)), row);
 }
 
-static int drawn_codes(uint8_t *out, const tern_model *model, const tern_gguf_tensor *t, size_t row)
+static int drawn_codes(uint8_t *out, float *scale, const tern_model *model,
+                       const tern_gguf_tensor *t, size_t row, tern_error *err)
 {
+    (void)scale; /* the same for all rows */
+    (void)err;
     const uint64_t key = key_of(model, t, row);
     const size_t k = (size_t)t->ne[0];
     for (size_t begin = 0; begin < k; begin += DRAW) {
@@ -96,7 +99,7 @@ static int drawn_codes(uint8_t *out, const tern_model *model, const tern_gguf_te
             codes[i] = (uint8_t)(bytes[i] < ZERO_BELOW ? 1 : (bytes[i] & 1) * 2);
         memcpy(out + begin, codes, k - begin < DRAW ? k - begin : DRAW);
     }
-    return 1;
+    return TERN_OK;
 }
 
 static float drawn_scale(const tern_model *model, const tern_gguf_tensor *t)
@@ -122,10 +125,12 @@ static void drawn_floats(float *out, const tern_model *model, const tern_gguf_te
     }
 }
 
-static void drawn_forget(const tern_model *model, const tern_gguf_tensor *t)
+static void drawn_forget(const tern_model *model, const tern_gguf_tensor *t, size_t first, size_t n)
 {
     (void)model;
     (void)t;
+    (void)first;
+    (void)n;
 }
 
 static const tern_values values_drawn = {drawn_codes, drawn_scale, drawn_floats, drawn_forget};
@@ -183,6 +188,7 @@ int tern_model_preset(tern_model **out, const char *name, uint64_t seed, tern_er
     int status = tern_alloc(&model, 1, sizeof *model, "a model", err);
     if (status != TERN_OK) return status;
     model->values = &values_drawn;
+    model->rope_factor = 1.0f;
     model->preset = preset;
     model->config = preset->config;
     model->seed = seed;
