@@ -11,8 +11,8 @@
 #ifndef TERN_MODEL_H
 #define TERN_MODEL_H
 
+#include "tern/chat.h"
 #include "tern/device.h"
-#include "tern/tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,6 +61,9 @@ const tern_model_config *tern_model_config_of(const tern_model *model);
 
 /* NULL for a preset. */
 const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
+
+/* The chat template that the file asks for; TERN_CHAT_NONE for base models and presets. */
+tern_chat_format tern_model_chat(const tern_model *model);
 
 /* Bytes of the file (0 for a preset) and parameters of its tensors. */
 uint64_t tern_model_file_bytes(const tern_model *model);

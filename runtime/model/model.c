@@ -145,6 +145,16 @@ static int read_canary(tern_model *model, tern_error *err)
     return TERN_OK;
 }
 
+static int read_chat(tern_model *model, tern_error *err)
+{
+    tern_text stored;
+    const int status = tern_gguf_text(&stored, model->gguf, "tokenizer.chat_template", err);
+    if (status == TERN_OK)
+        model->chat = tern_chat_recognise(stored.data, stored.bytes, model->config.arch,
+                                          model->tokenizer);
+    return status;
+}
+
 static int open_parts(tern_model *model, const char *path, tern_error *err)
 {
     int status = path ? tern_gguf_open(&model->gguf, path, err)
@@ -155,6 +165,7 @@ static int open_parts(tern_model *model, const char *path, tern_error *err)
         status = tern_tokenizer_from_gguf(&model->tokenizer, model->gguf, NULL, err);
     if (status == TERN_OK)
         status = tern_config_read(&model->config, model->gguf, model->tokenizer, err);
+    if (status == TERN_OK) status = read_chat(model, err);
     if (status == TERN_OK) status = tern_model_find_tensors(model, err);
     if (status == TERN_OK) status = read_canary(model, err);
     return status;
@@ -195,6 +206,11 @@ const tern_model_config *tern_model_config_of(const tern_model *model)
 const tern_tokenizer *tern_model_tokenizer(const tern_model *model)
 {
     return model->tokenizer;
+}
+
+tern_chat_format tern_model_chat(const tern_model *model)
+{
+    return model->chat;
 }
 
 uint64_t tern_model_file_bytes(const tern_model *model)

@@ -39,6 +39,7 @@ struct tern_model {
     uint64_t seed;             /* of a preset's values */
     char (*preset_names)[TERN_PRESET_NAME_BYTES]; /* [n_tensors] */
     tern_tokenizer *tokenizer; /* NULL: a preset */
+    tern_chat_format chat;
     tern_model_config config;
     tern_layer_tensors *layers; /* [n_layers] */
     const tern_gguf_tensor *token_embd, *output_norm;
