@@ -63,18 +63,29 @@ void cli_progress_end(void)
 
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err)
 {
+    const cli_batch one = {.n_seq = 1};
+    return cli_open_batch(out, options, &one, err);
+}
+
+int cli_open_batch(cli_session *out, const cli_model_options *options, const cli_batch *batch,
+                   tern_error *err)
+{
     cli_session session = {0};
     int status = tern_model_open(&session.model, options->model, err);
     if (status != TERN_OK) return status;
     const tern_workload workload = {.n_ctx = options->n_ctx,
-                                    .n_seq = 1,
+                                    .n_seq = batch->n_seq,
+                                    .n_tok = batch->n_tok,
                                     .kv_type = (tern_kv_type)options->kv,
                                     .head_type = (tern_head_type)options->head};
     tern_plan plan;
     status = tern_plan_layers(&plan, tern_model_config_of(session.model),
                               options->device ? options->device : "cpu", &workload, err);
     if (status == TERN_OK) {
+        if (batch->n_pages) plan.n_pages = batch->n_pages;
         const tern_engine_options engine = {.device = {.n_threads = options->n_threads},
+                                            .n_queue = batch->n_queue,
+                                            .n_spill_pages = batch->n_spill_pages,
                                             .progress = cli_progress()};
         status = tern_engine_create(&session.engine, session.model, &plan, &engine, err);
         cli_progress_end();

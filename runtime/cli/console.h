@@ -18,7 +18,16 @@ typedef struct cli_session {
     tern_engine *engine;
 } cli_session;
 
-/* Opens the model and loads an engine for one request at a time. */
+/* What an engine for many requests holds; zeros are the engine's own defaults. */
+typedef struct cli_batch {
+    int n_seq, n_tok, n_pages, n_spill_pages, n_queue;
+} cli_batch;
+
+/* Opens the model and loads an engine. */
+int cli_open_batch(cli_session *out, const cli_model_options *options, const cli_batch *batch,
+                   tern_error *err);
+
+/* The same for one request at a time. */
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err);
 void cli_close(cli_session *session);
 
@@ -35,6 +44,6 @@ void cli_catch_interrupt(void);
 int cli_interrupted(void);
 
 /* The commands. */
-extern const cli_command cli_run, cli_bench, cli_verify, cli_devices, cli_tokenize;
+extern const cli_command cli_run, cli_bench, cli_verify, cli_devices, cli_tokenize, cli_serve;
 
 #endif

@@ -7,7 +7,7 @@
 #include "cli/console.h"
 
 static const cli_command *const commands[] = {&cli_run, &cli_bench, &cli_verify, &cli_devices,
-                                              &cli_tokenize};
+                                              &cli_tokenize, &cli_serve};
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_help(FILE *to)
