@@ -108,7 +108,7 @@ static void take_in(tern_engine *engine, const tern_engine_event *event)
         said *s = &a->list[a->n++];
         *s = (said){.token = event->token, .position = event->position, .logprob = event->logprob};
         a->n_drawn += event->position >= a->request.n_prompt;
-        memcpy(s->top, event->top, (size_t)event->n_top * sizeof *event->top);
+        if (event->n_top) memcpy(s->top, event->top, (size_t)event->n_top * sizeof *event->top);
         assert_true(a->n == 1 || s->position == a->list[a->n - 2].position + 1);
     }
     a->finish = event->finish;

@@ -149,6 +149,9 @@ static int begin_job(exchange *x, struct MHD_Connection *connection, const json_
         return -1;
     }
     x->job = job;
+    pthread_mutex_lock(&x->server->lock);
+    x->server->n_clients++;
+    pthread_mutex_unlock(&x->server->lock);
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = job->id};
     x->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     epoll_ctl(x->server->epoll_fd, EPOLL_CTL_ADD, x->fd, &event);
@@ -313,7 +316,9 @@ static void on_end(void *cls, struct MHD_Connection *connection, void **state,
         x->job->shared.connection = NULL;
         x->job->shared.suspended = 0;
         tern_worker_release(x->job);
+        server->n_clients--;
         pthread_mutex_unlock(&server->lock);
+        tern_worker_wake(server);
     }
     tern_bytes_free(&x->body);
     free(x);

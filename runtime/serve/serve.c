@@ -71,10 +71,10 @@ int tern_server_run(tern_server *s, tern_error *err)
 
 void tern_server_stop(tern_server *s)
 {
-    const uint64_t one = 1;
     const int before = errno;
     atomic_fetch_add_explicit(&s->stops, 1, memory_order_relaxed);
-    if (write(s->wake_fd, &one, sizeof one) < 0) errno = before; /* full: it is awake */
+    tern_worker_wake(s);
+    errno = before;
 }
 
 void tern_server_destroy(tern_server *s)

@@ -35,6 +35,7 @@ struct tern_server {
     int n_requests; /* choices in the server */
     int64_t n_tok;  /* their prompts and answers */
     int closing;    /* new requests are refused */
+    int n_clients;  /* connections that have a job */
     serve_metrics metrics;
     tern_engine_stats stats; /* as of the last step */
     /* The engine thread's: */
@@ -79,6 +80,9 @@ const route *tern_route_find(const char *method, const char *path, api_error *er
 
 /* Takes a new job in, or refuses it: 429 when there are too many, 503 at the end. */
 int tern_worker_submit(tern_server *server, serve_job *job, api_error *error);
+
+/* The engine's thread looks around. May be called from a signal handler. */
+void tern_worker_wake(tern_server *server);
 
 /* One reference less; frees the job with the last. The lock is held. */
 void tern_worker_release(serve_job *job);

@@ -8,6 +8,7 @@
 #include "serve/server_state.h"
 
 #define KEEP_ALIVE_NS 10000000000u
+#define LINGER_NS 10000000000u              /* at the end, for clients that read slowly */
 #define MAX_UNREAD_BYTES ((size_t)16 << 20) /* of a stream whose client does not read */
 
 uint64_t tern_serve_now_ns(void)
@@ -20,6 +21,12 @@ uint64_t tern_serve_now_ns(void)
 void tern_worker_release(serve_job *job)
 {
     if (--job->shared.refs == 0) tern_job_free(job);
+}
+
+void tern_worker_wake(tern_server *s)
+{
+    const uint64_t one = 1;
+    if (write(s->wake_fd, &one, sizeof one) < 0) return; /* the counter is full: it is awake */
 }
 
 int tern_worker_submit(tern_server *s, serve_job *job, api_error *error)
@@ -49,8 +56,7 @@ int tern_worker_submit(tern_server *s, serve_job *job, api_error *error)
         s->n_tok += job->n_tok;
     }
     pthread_mutex_unlock(&s->lock);
-    const uint64_t one = 1;
-    if (status == 0 && write(s->wake_fd, &one, sizeof one) < 0) return 0; /* it is awake already */
+    if (status == 0) tern_worker_wake(s);
     return status;
 }
 
@@ -374,30 +380,48 @@ static void fail_all(tern_server *s, const tern_error *err)
     drop_ended(s);
 }
 
+/* Everything that is done for jobs between steps; `now`: those still open are ended. */
+static void look_around(tern_server *s, int end_now)
+{
+    const uint64_t now = tern_serve_now_ns();
+    api_error error;
+    tern_api_fail(&error, 503, NULL, "the server was told to end now");
+    take_inbox(s);
+    for (serve_job *job = s->active; job; job = job->next) {
+        look_after(s, job, now);
+        if (end_now && !job->failed && job->n_open > 0) fail(s, job, &error);
+    }
+    drop_ended(s);
+}
+
+/* Told to end, with nothing left to do: whether the clients have got what is theirs, or have not
+ * wanted it for too long. */
+static int may_leave(tern_server *s, uint64_t *since)
+{
+    const uint64_t now = tern_serve_now_ns();
+    if (!*since) *since = now;
+    pthread_mutex_lock(&s->lock);
+    const int n_clients = s->n_clients;
+    pthread_mutex_unlock(&s->lock);
+    return n_clients == 0 || now - *since > LINGER_NS;
+}
+
 int tern_worker_run(tern_server *s, tern_error *err)
 {
-    int status = TERN_OK;
+    uint64_t idle_since = 0;
     for (;;) {
         const int stops = atomic_load_explicit(&s->stops, memory_order_relaxed);
         pthread_mutex_lock(&s->lock);
         s->closing = stops > 0;
         pthread_mutex_unlock(&s->lock);
-        take_inbox(s);
-        const uint64_t now = tern_serve_now_ns();
-        api_error error;
-        tern_api_fail(&error, 503, NULL, "the server was told to end now");
-        for (serve_job *job = s->active; job; job = job->next) {
-            look_after(s, job, now);
-            if (stops > 1 && !job->failed && job->n_open > 0) fail(s, job, &error);
-        }
-        drop_ended(s);
-        if (!s->active && stops > 0) return TERN_OK;
+        look_around(s, stops > 1);
+        if (!s->active && stops > 0 && may_leave(s, &idle_since)) return TERN_OK;
         watch(s, s->active ? 0 : 1000);
         if (!s->active) continue;
-        status = step(s, err);
-        if (status != TERN_OK) break;
-        drop_ended(s);
+        const int status = step(s, err);
+        if (status == TERN_OK) continue;
+        fail_all(s, err);
+        while (!may_leave(s, &idle_since)) watch(s, 1000);
+        return status;
     }
-    fail_all(s, err);
-    return status;
 }
