@@ -87,19 +87,30 @@ int cli_open_model(tern_model **out, const cli_model_options *options, tern_erro
 
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err)
 {
+    const cli_batch one = {.n_seq = 1};
+    return cli_open_batch(out, options, &one, err);
+}
+
+int cli_open_batch(cli_session *out, const cli_model_options *options, const cli_batch *batch,
+                   tern_error *err)
+{
     out->model = NULL;
     out->engine = NULL;
     int status = cli_open_model(&out->model, options, err);
     if (status != TERN_OK) return status;
     const tern_workload workload = {.n_ctx = options->n_ctx,
-                                    .n_seq = 1,
+                                    .n_seq = batch->n_seq,
+                                    .n_tok = batch->n_tok,
                                     .kv_type = (tern_kv_type)options->kv,
                                     .head_type = (tern_head_type)options->head};
     const tern_model_config *config = tern_model_config_of(out->model);
     status = cli_plan_make(&out->plan, config, options, &workload, err);
     if (status == TERN_OK) {
         cli_plan_say(&out->plan, config);
+        if (batch->n_pages) out->plan.plan.n_pages = batch->n_pages;
         const tern_engine_options engine = {.device = {.n_threads = options->n_threads},
+                                            .n_queue = batch->n_queue,
+                                            .n_spill_pages = batch->n_spill_pages,
                                             .progress = cli_progress()};
         status = tern_engine_create(&out->engine, out->model, &out->plan.plan, &engine, err);
         cli_progress_end();

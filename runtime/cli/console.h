@@ -28,7 +28,16 @@ typedef struct cli_session {
 /* The model of -m, or the embedded one, with the options that say how to read it. */
 int cli_open_model(tern_model **out, const cli_model_options *options, tern_error *err);
 
-/* Opens the model and loads an engine for one request at a time. */
+/* What an engine for many requests holds; zeros are the engine's own defaults. */
+typedef struct cli_batch {
+    int n_seq, n_tok, n_pages, n_spill_pages, n_queue;
+} cli_batch;
+
+/* Opens the model and loads an engine. */
+int cli_open_batch(cli_session *out, const cli_model_options *options, const cli_batch *batch,
+                   tern_error *err);
+
+/* The same for one request at a time. */
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err);
 void cli_close(cli_session *session);
 
@@ -56,6 +65,6 @@ int cli_interrupted(void);
 extern const cli_command *const cli_commands[];
 extern const cli_command cli_run, cli_chat, cli_plan_command, cli_calibrate, cli_bench,
     cli_eval_ppl, cli_eval_kld, cli_eval_mc, cli_inspect, cli_verify, cli_devices, cli_tokenize,
-    cli_completion, cli_man, cli_convert;
+    cli_completion, cli_man, cli_convert, cli_serve;
 
 #endif

@@ -131,6 +131,9 @@ static void layout_activations(tern_part *part)
     part->score = take_opaque(part, (size_t)n_tok * sizeof(tern_score));
     part->n_top = c->n_vocab < TERN_PART_TOP ? c->n_vocab : TERN_PART_TOP;
     part->top = take_opaque(part, (size_t)part->n_top * sizeof(tern_candidate));
+    part->n_score_top = c->n_vocab < TERN_PART_SCORE_TOP ? c->n_vocab : TERN_PART_SCORE_TOP;
+    part->score_top = take_opaque(part, (size_t)n_tok * (size_t)part->n_score_top *
+                                            sizeof(tern_candidate));
 }
 
 /* Maximal runs of half-layers that are here; the embedding joins the run that begins at the
@@ -298,7 +301,7 @@ static void place_spans(tern_part *part)
     if (part->rope.rows) part->rope.buffer = constants;
     tern_span *spans[] = {&part->ids,     &part->x,   &part->quant,  &part->qkv,    &part->attn,
                           &part->gate_up, &part->act, &part->logits, &part->picked, &part->score,
-                          &part->top};
+                          &part->top,     &part->score_top};
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         if (spans[i]->rows) spans[i]->buffer = activations;
     if (part->head_gain.rows) part->head_gain.buffer = constants;
