@@ -68,7 +68,7 @@ static int read_content(serve_buffer *out, const json_t *content, size_t i, api_
     }
     if (!json_is_array(content))
         return tern_api_fail(error, 400, "messages", "'messages[%zu].content' is %s: give a string",
-                             i, content ? tern_json_kind(content) : "absent");
+                             i, content ? tern_field_kind(content) : "absent");
     for (size_t part = 0; part < json_array_size(content); part++) {
         const json_t *piece = json_array_get(content, part), *text = json_object_get(piece, "text");
         const char *type = json_string_value(json_object_get(piece, "type"));
@@ -177,7 +177,7 @@ static int read_prompt(serve_job *job, int i, const json_t *prompt, const job_co
         error, 400, "prompt",
         "'prompt' holds %s: give a string, an array of strings, an array of token ids, "
         "or an array of such arrays",
-        prompt ? tern_json_kind(prompt) : "nothing");
+        prompt ? tern_field_kind(prompt) : "nothing");
 }
 
 static int read_prompts(serve_job *job, const json_t *prompt, const job_context *context,
@@ -232,7 +232,7 @@ int tern_job_create(serve_job **out, const json_t *body, api_kind kind, const jo
 {
     if (!json_is_object(body))
         return tern_api_fail(error, 400, NULL, "the body is %s: give an object",
-                             tern_json_kind(body));
+                             tern_field_kind(body));
     serve_job *job = calloc(1, sizeof *job);
     if (!job) return no_memory(error);
     job->kind = kind;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-const char *tern_json_kind(const json_t *value)
+const char *tern_field_kind(const json_t *value)
 {
     static const char *const names[] = {"an object", "an array", "a string", "a whole number",
                                         "a number",  "true",     "false",    "null"};
@@ -21,14 +21,14 @@ static const json_t *field(const json_t *object, const char *name)
     return json_is_null(value) ? NULL : value;
 }
 
-int tern_json_int(int *out, const json_t *object, const char *name, int min, int max,
+int tern_field_int(int *out, const json_t *object, const char *name, int min, int max,
                   api_error *error)
 {
     const json_t *value = field(object, name);
     if (!value) return 0;
     if (!json_is_integer(value))
         return tern_api_fail(error, 400, name, "'%s' is %s: give a whole number from %d to %d",
-                             name, tern_json_kind(value), min, max);
+                             name, tern_field_kind(value), min, max);
     const json_int_t number = json_integer_value(value);
     if (number < min || number > max)
         return tern_api_fail(error, 400, name, "'%s' is %lld: use %d to %d", name,
@@ -37,13 +37,13 @@ int tern_json_int(int *out, const json_t *object, const char *name, int min, int
     return 0;
 }
 
-int tern_json_flag(int *out, const json_t *object, const char *name, api_error *error)
+int tern_field_flag(int *out, const json_t *object, const char *name, api_error *error)
 {
     const json_t *value = field(object, name);
     if (!value) return 0;
     if (!json_is_boolean(value))
         return tern_api_fail(error, 400, name, "'%s' is %s: give true or false", name,
-                             tern_json_kind(value));
+                             tern_field_kind(value));
     *out = json_is_true(value);
     return 0;
 }
@@ -55,7 +55,7 @@ static int get_float(float *out, const json_t *object, const char *name, double 
     if (!value) return 0;
     if (!json_is_number(value))
         return tern_api_fail(error, 400, name, "'%s' is %s: give a number from %g to %g", name,
-                             tern_json_kind(value), min, max);
+                             tern_field_kind(value), min, max);
     const double number = json_number_value(value);
     if (!(number >= min && number <= max))
         return tern_api_fail(error, 400, name, "'%s' is %g: use %g to %g", name, number, min, max);
@@ -73,7 +73,7 @@ static int get_seed(uint64_t *out, const json_t *object, api_error *error)
     }
     if (!json_is_integer(value))
         return tern_api_fail(error, 400, "seed", "'seed' is %s: give a whole number",
-                             tern_json_kind(value));
+                             tern_field_kind(value));
     *out = (uint64_t)json_integer_value(value);
     return 0;
 }
@@ -87,7 +87,7 @@ static int get_sampling(tern_sampling *s, const json_t *body, api_error *error)
         get_float(&s->presence, body, "presence_penalty", -2, 2, error) ||
         get_float(&s->frequency, body, "frequency_penalty", -2, 2, error) ||
         get_float(&s->repetition, body, "repetition_penalty", 0, 100, error) ||
-        tern_json_int(&s->top_k, body, "top_k", -1, INT32_MAX, error) ||
+        tern_field_int(&s->top_k, body, "top_k", -1, INT32_MAX, error) ||
         get_seed(&s->seed, body, error))
         return -1;
     if (s->top_k < 0) s->top_k = 0;
@@ -181,14 +181,14 @@ static int get_logprobs(api_params *p, const json_t *body, int chat, api_error *
     tern_request *r = &p->request;
     int top = -1;
     if (!chat) {
-        if (tern_json_int(&top, body, "logprobs", 0, TERN_MAX_TOP_LOGPROBS, error)) return -1;
+        if (tern_field_int(&top, body, "logprobs", 0, TERN_MAX_TOP_LOGPROBS, error)) return -1;
         r->logprobs = top >= 0;
         r->n_top = top > 0 ? top : 0;
         r->prompt_logprobs = p->echo && r->logprobs;
         return 0;
     }
-    if (tern_json_flag(&r->logprobs, body, "logprobs", error) ||
-        tern_json_int(&top, body, "top_logprobs", 0, TERN_MAX_TOP_LOGPROBS, error))
+    if (tern_field_flag(&r->logprobs, body, "logprobs", error) ||
+        tern_field_int(&top, body, "top_logprobs", 0, TERN_MAX_TOP_LOGPROBS, error))
         return -1;
     if (top > 0 && !r->logprobs)
         return tern_api_fail(error, 400, "top_logprobs",
@@ -201,11 +201,11 @@ static int get_limits(api_params *p, const json_t *body, int chat, api_error *er
 {
     tern_request *r = &p->request;
     int max_tokens = chat ? -1 : 16; /* OpenAI's defaults: no limit, and 16 */
-    if (tern_json_int(&max_tokens, body, "max_tokens", 0, INT32_MAX, error) ||
-        tern_json_int(&max_tokens, body, "max_completion_tokens", 0, INT32_MAX, error) ||
-        tern_json_int(&r->min_tokens, body, "min_tokens", 0, INT32_MAX, error) ||
-        tern_json_flag(&r->ignore_end, body, "ignore_eos", error) ||
-        tern_json_int(&r->priority, body, "priority", -1000000, 1000000, error))
+    if (tern_field_int(&max_tokens, body, "max_tokens", 0, INT32_MAX, error) ||
+        tern_field_int(&max_tokens, body, "max_completion_tokens", 0, INT32_MAX, error) ||
+        tern_field_int(&r->min_tokens, body, "min_tokens", 0, INT32_MAX, error) ||
+        tern_field_flag(&r->ignore_end, body, "ignore_eos", error) ||
+        tern_field_int(&r->priority, body, "priority", -1000000, 1000000, error))
         return -1;
     if (max_tokens == 0 && !p->echo)
         return tern_api_fail(error, 400, "max_tokens",
@@ -238,13 +238,13 @@ int tern_params_read(api_params *p, const json_t *body, int chat, int n_vocab, a
     const json_t *options = field(body, "stream_options");
     if (options && !json_is_object(options))
         return tern_api_fail(error, 400, "stream_options", "'stream_options' is %s: give an object",
-                             tern_json_kind(options));
+                             tern_field_kind(options));
     if (refuse_unsupported(body, error) || get_sampling(&p->request.sampling, body, error) ||
         get_bias(p, body, n_vocab, error) || get_stops(p, body, error) ||
-        tern_json_int(&p->n, body, "n", 1, MAX_CHOICES, error) ||
-        tern_json_flag(&p->stream, body, "stream", error) ||
-        tern_json_flag(&p->echo, body, "echo", error) ||
-        (options && tern_json_flag(&p->include_usage, options, "include_usage", error)))
+        tern_field_int(&p->n, body, "n", 1, MAX_CHOICES, error) ||
+        tern_field_flag(&p->stream, body, "stream", error) ||
+        tern_field_flag(&p->echo, body, "echo", error) ||
+        (options && tern_field_flag(&p->include_usage, options, "include_usage", error)))
         return -1;
     if (chat && p->echo)
         return tern_api_fail(error, 400, "echo", "'echo' is for /v1/completions: leave it out");

@@ -25,13 +25,13 @@ typedef struct api_params {
 } api_params;
 
 /* What a field is, for messages: "a string", "a number", ... */
-const char *tern_json_kind(const json_t *value);
+const char *tern_field_kind(const json_t *value);
 
 /* Fields of an object: absent and null leave *out as it is. Return 0, or -1 with the error naming
  * the field. */
-int tern_json_int(int *out, const json_t *object, const char *name, int min, int max,
+int tern_field_int(int *out, const json_t *object, const char *name, int min, int max,
                   api_error *error);
-int tern_json_flag(int *out, const json_t *object, const char *name, api_error *error);
+int tern_field_flag(int *out, const json_t *object, const char *name, api_error *error);
 
 /* Reads the fields that /v1/completions (chat 0) or /v1/chat/completions (1) know; others are
  * ignored, except those that ask for what there is not. On failure the params may be freed. */

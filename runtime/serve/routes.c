@@ -61,8 +61,8 @@ static int post_tokenize(tern_server *s, const json_t *body, reply *out, api_err
     const json_t *messages = json_object_get(body, "messages");
     int add_special = 1, want_texts = 0, n;
     int32_t *ids;
-    if (tern_json_flag(&add_special, body, "add_special_tokens", error) ||
-        tern_json_flag(&want_texts, body, "return_token_strs", error))
+    if (tern_field_flag(&add_special, body, "add_special_tokens", error) ||
+        tern_field_flag(&want_texts, body, "return_token_strs", error))
         return -1;
     if (!messages && !json_is_string(prompt))
         return tern_api_fail(error, 400, "prompt", "'prompt' must be a string");
