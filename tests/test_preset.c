@@ -110,7 +110,10 @@ static void test_shapes(void **state)
         const int norms = 2 * c->d + (c->sub_norms ? c->h * c->hd + c->f : 0);
         const uint64_t gains = (uint64_t)c->d + (uint64_t)c->n_layers * (uint64_t)norms;
         const uint64_t tables = (uint64_t)c->n_vocab * (uint64_t)c->d * (c->tied ? 1 : 2);
-        assert_true(tern_model_n_params(model) == wanted[i].ternary + tables + gains);
+        const uint64_t n = wanted[i].ternary + tables + gains;
+        if (tern_model_n_params(model) != n)
+            fail_msg("%s has %llu parameters, not %llu", wanted[i].name,
+                     (unsigned long long)tern_model_n_params(model), (unsigned long long)n);
         assert_true(tern_model_file_bytes(model) == 0);
         assert_true(tern_model_canary(model).n == 0);
         tern_model_close(model);

@@ -153,9 +153,8 @@ static int find_globals(tern_model *model, tern_error *err)
     if (status == TERN_OK)
         status = find_tensor(&model->output_norm, model, "output_norm.weight", TERN_ROLE_VECTOR,
                              norm, err);
-    if (status != TERN_OK || model->preset) return status;
-    c->tied = tern_gguf_find_tensor(model->gguf, "output.weight") == NULL;
-    if (!c->tied)
+    if (!model->preset) c->tied = tern_gguf_find_tensor(model->gguf, "output.weight") == NULL;
+    if (status == TERN_OK && !c->tied)
         status = find_tensor(&model->output, model, "output.weight", TERN_ROLE_TABLE, table, err);
     if (status == TERN_OK && tern_gguf_find_tensor(model->gguf, "rope_freqs.weight"))
         status = find_tensor(&model->rope_freqs, model, "rope_freqs.weight", TERN_ROLE_VECTOR,

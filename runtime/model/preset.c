@@ -162,10 +162,10 @@ static int unknown_name(const char *name, tern_error *err)
     return tern_fail(err, TERN_E_USAGE, "'%.32s' is no preset: use one of %s", name, names);
 }
 
-/* Room for the list of tensors: at most 11 a layer, the table and the last norm. */
+/* Room for the list of tensors: at most 11 a layer, two tables and the last norm. */
 static int alloc_tensors(tern_model *model, const tern_preset *preset, tern_error *err)
 {
-    const size_t most = 11 * (size_t)preset->config.n_layers + 2;
+    const size_t most = 11 * (size_t)preset->config.n_layers + 3;
     int status = tern_alloc(&model->gguf, 1, sizeof *model->gguf, "a preset", err);
     if (status != TERN_OK) return status;
     tern_gguf *gguf = model->gguf;
