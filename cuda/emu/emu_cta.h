@@ -100,6 +100,7 @@ struct emu_grid {
     emu_device *device;
     const emu_launch_desc *launch;
     uint64_t n_ctas, n_begun, first, step; /* CTA i of the order is (first + i * step) % n_ctas */
+    unsigned go; /* 1: the kernel before it in the stream is done */
     int n_resident, max_resident;
     emu_cta *resident[EMU_MAX_RESIDENT];
 };

@@ -24,6 +24,7 @@ static void grid_begin(emu_grid *grid, emu_device *device, const emu_launch_desc
     *grid = {};
     grid->device = device;
     grid->launch = launch;
+    grid->go = 1;
     grid->n_ctas = (uint64_t)g.x * g.y * g.z;
     grid->first = emu_random() % grid->n_ctas;
     do {
@@ -129,6 +130,24 @@ void emu_run_kernel(emu_device *device, const emu_launch_desc *launch)
     grid_begin(&grid, device, launch);
     if (!grid_advance(&grid)) report_dead_wait(&grid);
     grid_end(&grid);
+}
+
+void emu_run_dependent(emu_device *device, const emu_launch_desc *first,
+                       const emu_launch_desc *second)
+{
+    emu_grid grid;
+    grid_begin(&grid, device, second);
+    grid.go = 0;
+    grid_advance(&grid);
+    emu_run_kernel(device, first);
+    grid.go = 1;
+    if (!grid_advance(&grid)) report_dead_wait(&grid);
+    grid_end(&grid);
+}
+
+void emu_wait_predecessor(emu_site site)
+{
+    emu_wait_flag(&emu_self.thread->cta->grid->go, 1, site);
 }
 
 } /* namespace tern_emu_rt */

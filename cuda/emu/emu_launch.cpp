@@ -119,14 +119,17 @@ cudaError_t emu_launch(const cudaLaunchConfig_t *config, emu_kernel kernel, cons
     EMU_LOCKED;
     emu_device *device = emu_current();
     if (device->error != cudaSuccess) return emu_result(device->error);
-    const cudaError_t status = check(device, config, kernel.function);
+    cudaError_t status = check(device, config, kernel.function);
+    if (emu_fault_is(TERN_EMU_OTHER_DEVICE)) status = cudaErrorNoKernelImageForDevice;
+    if (emu_fault_strikes(TERN_EMU_LAUNCH_FAILS)) status = cudaErrorLaunchOutOfResources;
     if (status != cudaSuccess) return emu_result(status);
     kernel.name = short_name(kernel.name);
     emu_launch_desc launch = {kernel, args, config->gridDim, config->blockDim,
-                              config->dynamicSmemBytes, 0};
+                              config->dynamicSmemBytes, false};
     for (unsigned i = 0; i < config->numAttrs; i++)
         if (config->attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization)
-            launch.dependent = config->attrs[i].val.programmaticStreamSerializationAllowed;
+            launch.dependent = config->attrs[i].val.programmaticStreamSerializationAllowed != 0 &&
+                               device->arch >= 90;
     return emu_result(emu_stream_launch(device, config->stream, &launch, args_bytes));
 }
 
