@@ -15,7 +15,7 @@ static __global__ void dead_kernel(io_args a)
     wait_flag(a.flags, 1);
 }
 
-/* ---- devices ---------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static void test_devices(void **)
 {
@@ -58,7 +58,7 @@ static void test_absent(void **)
     cudaGetLastError();
 }
 
-/* ---- memory and copies ------------------------------------------------------------------------ */
+/* ---- memory and copies ----------------------------------------------------------------------- */
 
 static void test_budget(void **)
 {
@@ -119,7 +119,7 @@ static void test_poison(void **)
     ok(cudaFree(memory));
 }
 
-/* ---- streams and events ----------------------------------------------------------------------- */
+/* ---- streams and events ---------------------------------------------------------------------- */
 
 /* A pageable buffer may be used again at once, on every seed. */
 static void test_pageable(void **)
@@ -173,7 +173,7 @@ static void test_events(void **)
     cudaGetLastError();
 }
 
-/* ---- dependent launches ----------------------------------------------------------------------- */
+/* ---- dependent launches ---------------------------------------------------------------------- */
 
 static __global__ void first_kernel(io_args a)
 {
@@ -241,7 +241,7 @@ static void test_dependent_launch(void **)
     ok(cudaSetDevice(HOPPER));
 }
 
-/* ---- launches that are refused, errors that stay ---------------------------------------------- */
+/* ---- launches that are refused, errors that stay --------------------------------------------- */
 
 static cudaError_t try_launch(dim3 grid, dim3 block, size_t smem_bytes)
 {
