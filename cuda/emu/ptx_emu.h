@@ -5,6 +5,8 @@
 
 #include <cuda_runtime.h>
 
+#include "base/f16.h"
+
 #define SMEM() (tern_emu_rt::emu_self.smem)
 
 namespace tern_emu_rt {
@@ -19,6 +21,11 @@ static inline int dp4a_ss(uint32_t a, uint32_t b, int c)
 {
     for (int i = 0; i < 32; i += 8) c += (int)(int8_t)(a >> i) * (int8_t)(b >> i);
     return c;
+}
+
+static inline float f32_of_f16(uint16_t h)
+{
+    return tern_f32_from_f16(h);
 }
 
 /* The operands of a lane. */
