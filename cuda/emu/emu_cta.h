@@ -105,7 +105,8 @@ struct emu_grid {
     emu_cta *resident[EMU_MAX_RESIDENT];
 };
 
-/* "kernel, block (x,y,z), thread (x,y,z)" */
+/* "kernel NAME, block (x,y,z)", and with ", thread (x,y,z)" behind. */
+void emu_name_cta(char *out, size_t bytes, const emu_cta *cta);
 void emu_name_thread(char *out, size_t bytes, const emu_thread *thread);
 
 } /* namespace tern_emu_rt */

@@ -118,10 +118,11 @@ static void report_dead_wait(emu_grid *grid)
 static void grid_end(emu_grid *grid)
 {
     for (int i = 0; i < grid->n_resident; i++) emu_cta_abandon(grid->resident[i]);
-    char what[200];
-    if (grid->device->error == cudaSuccess && emu_zone_broken(grid->device, what, sizeof what))
-        emu_device_fails(grid->device, cudaErrorIllegalAddress, "kernel of %s: %s",
-                         grid->launch->kernel.name, what);
+    char what[200], name[100];
+    if (grid->device->error != cudaSuccess) return;
+    if (!emu_zone_broken(grid->device, what, sizeof what)) return;
+    emu_kernel_name(name, sizeof name, &grid->launch->kernel);
+    emu_device_fails(grid->device, cudaErrorIllegalAddress, "kernel %s: %s", name, what);
 }
 
 void emu_run_kernel(emu_device *device, const emu_launch_desc *launch)

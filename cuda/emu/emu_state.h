@@ -96,6 +96,12 @@ void emu_run_kernel(emu_device *device, const emu_launch_desc *launch);
 void emu_run_dependent(emu_device *device, const emu_launch_desc *first,
                        const emu_launch_desc *second);
 
+/* What reports call a kernel: its name, or else the type of its arguments. */
+void emu_kernel_name(char *out, size_t out_bytes, const emu_kernel *kernel);
+
+/* The name of a function of the program (emu_symbol.cpp); false if it is not to be had. */
+bool emu_symbol_name(char *out, size_t out_bytes, void (*function)(void));
+
 /* Forgets the attributes that were set for the device's kernels. */
 void emu_launch_reset(emu_device *device);
 
