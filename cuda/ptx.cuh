@@ -129,5 +129,23 @@ static __device__ __forceinline__ void wait_flag(const unsigned *flag, unsigned 
     __threadfence();
 }
 
+/* Programmatic dependent launch, for kernels launched with that attribute (sm_90; elsewhere a
+ * kernel begins when the one before it has ended). The first lets the next kernel of the stream
+ * begin; the second, called by every thread, waits until the one before has ended and its writes
+ * are seen. */
+static __device__ __forceinline__ void begin_dependent(void)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ void wait_predecessor(void)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 #endif /* TERN_EMU */
 #endif
