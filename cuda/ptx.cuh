@@ -35,6 +35,14 @@ static __device__ __forceinline__ int dp4a_ss(uint32_t a, uint32_t b, int c)
     return d;
 }
 
+/* The value of a binary16, exact for every finite one. */
+static __device__ __forceinline__ float f32_of_f16(uint16_t h)
+{
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
+    return x;
+}
+
 /* d [16 x 8] += a [16 x 32] * b [32 x 8], bytes into s32, by a warp. Lane l, r = l / 4, c = l % 4:
  *   a[p]: rows r + 8 * (p % 2), columns 16 * (p / 2) + 4*c + 0..3
  *   b[p]: rows (k) 16*p + 4*c + 0..3, column r
