@@ -72,7 +72,7 @@ static size_t own_bytes;
 
 static void before_switch(emu_fiber *from, const emu_fiber *to, bool last)
 {
-    left = from;
+    left = last ? nullptr : from; /* the last time, its stack is nobody's any more */
     __sanitizer_start_switch_fiber(last ? nullptr : &from->fake, to->stack ? to->stack : own_bottom,
                                    to->stack ? STACK_BYTES : own_bytes);
 }

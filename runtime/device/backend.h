@@ -51,6 +51,10 @@ __attribute__((format(printf, 3, 4)))
 #endif
 void tern_stream_fail(tern_stream *stream, int status, const char *format, ...);
 
+/* What kernels may find, as the stream's sticky error: the same words from every backend. */
+void tern_stream_fault_id(tern_stream *stream, tern_op_kind kind, int n_vocab);
+void tern_stream_fault_not_finite(tern_stream *stream, tern_op_kind kind, int layer);
+
 /* Columns of a row after padding, in the host layouts and in quantised activations. */
 static inline int tern_pad_k(int k)
 {
