@@ -1,5 +1,5 @@
-/* attn.cu - ATTN and ATTN_PART (N6): a CTA folds a run of blocks for rows, which are the query heads
- * of one KV head for one token, or for a few neighbours of one sequence.
+/* attn.cu - ATTN and ATTN_PART (N6): a CTA folds a run of blocks for rows, which are the query
+ * heads of one KV head for one token, or for a few neighbours of one sequence.
  *
  * K and V of a block are tiles that come to shared memory by async copies, K0 V0 K1 V1 ..., one
  * under way while the other is used. A thread has a key (scores: a chain over d) or two components
@@ -18,13 +18,13 @@ namespace TERN_GPU {
 struct attn_job {
     attn_args a;
     tern_cuda_attn_split split; /* of states; n_units 0: a CTA has all blocks and writes o */
-    int head_tiles;             /* of at most ATTN_HEADS, that the heads of a KV head are cut into */
+    int head_tiles;             /* that the heads of a KV head are cut into */
     int tokens;                 /* of a CTA */
     int depth;                  /* tiles of K or V in shared memory: 2, or 1 where it is small */
 };
 
-/* A run of blocks for the rows of neighbouring tokens of one sequence: row r is head head + r % heads
- * of token token + r / heads. */
+/* A run of blocks for the rows of neighbouring tokens of one sequence: row r is query head
+ * head + r % heads of token token + r / heads. */
 struct attn_work {
     int token, tokens, kv_head, head, heads, rows;
     int pos, begin, end; /* the farthest position; blocks */
