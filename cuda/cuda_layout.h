@@ -3,8 +3,8 @@
  *
  * The fragment order of ternary weights. Rows are grouped by 16, columns by 128; a block of 16 x
  * 128 is 512 bytes, lane l of a warp owns 16 of them, four little-endian u32 words, one for each
- * step of 32 columns. With r = l / 4 and c = l % 4, the word of step s holds, in bits 8b + 2p (b, p in
- * 0..3), the code of
+ * step of 32 columns. With r = l / 4 and c = l % 4, the word of step s holds, in bits 8b + 2p (b, p
+ * in 0..3), the code of
  *     row r + 8 * (p % 2), column 32*s + 16 * (p / 2) + 4*c + b.
  * So (word >> 2p) & 0x03030303 is register p of the A operand of mma.m16n8k32 and of wgmma m64nNk32
  * (warp w of four takes row group w), and word & (0x03030303 << 2p) is an operand of dp4a, 4^p

@@ -67,6 +67,7 @@ static size_t take(kd_run *run, int side, size_t bytes)
     s->gaps[s->n_gaps++] = gap;
     must(tern_fill(s->stream, s->memory, at, 0, gap - at, &err), &err);
     must(tern_fill(s->stream, s->memory, gap, GAP_BYTE, GAP_BYTES, &err), &err);
+    must(tern_stream_sync(s->stream, &err), &err); /* imports know nothing of this stream */
     return at;
 }
 
@@ -207,12 +208,12 @@ void kd_go(kd_run *run, const tern_op *ops0, const tern_op *ops1, int n_ops,
         tern_program *program;
         must(tern_program_create(&program, s->device, ops[i], n_ops, limits, &err[i]), &err[i]);
         must(tern_program_run(program, s->stream, batch, &err[i]), &err[i]);
-        if (tern_stream_sync(s->stream, &err[i]) != TERN_OK) { /* sticky: a new one */
-            tern_stream_destroy(s->stream);
-            tern_error again = {0};
-            must(tern_stream_create(&s->stream, s->device, &again), &again);
-        }
+        const int status = tern_stream_sync(s->stream, &err[i]);
         tern_program_destroy(program);
+        if (status == TERN_OK) continue;
+        tern_stream_destroy(s->stream); /* its error is sticky: a new one */
+        tern_error again = {0};
+        must(tern_stream_create(&s->stream, s->device, &again), &again);
     }
     if (err[0].status != err[1].status || strcmp(err[0].text, err[1].text) != 0)
         fail(run, "ended with \"%s\" instead of \"%s\"", err[1].text, err[0].text);

@@ -42,11 +42,13 @@ static void check_head(kd_run *run, int d, int n_vocab, int n_rows, tern_head_ty
 void kd_check_head(kd_run *run)
 {
     static const int widths[] = {1, 60, 64, 127, 128, 200, 257, 512};
-    static const int vocabularies[] = {1, 15, 16, 17, 100, 333, 1000, 2050};
-    static const int rows[] = {1, 2, 3, 8, 9, 17, 40, 64};
+    static const int vocabularies[] = {1, 15, 16, 17, 100, 333, 1000, 130};
+    static const int rows[] = {1, 2, 3, 8, 9, 17, 5, 1};
     for (int i = 0; i < 24; i++)
         check_head(run, widths[i % 8], vocabularies[i * 3 % 8], rows[(i + i / 8) % 8],
                    i % 3 ? TERN_HEAD_I16 : TERN_HEAD_I8);
+    check_head(run, 64, 100, 64, TERN_HEAD_I16);
+    check_head(run, 128, 2050, 2, TERN_HEAD_I16);
     check_head(run, 70000, 20, 2, TERN_HEAD_I16); /* past the bound of one s32 chain */
     check_head(run, 70000, 20, 1, TERN_HEAD_I8);
 }

@@ -505,7 +505,9 @@ int tern_weight_layout_of(tern_weight_layout *out, const tern_backend *backend,
                           const tern_weight_desc *desc, tern_error *err);
 
 /* A weight at an aligned offset of a buffer; its values come by import, rows in any order, once
- * each. The weight does not own the buffer. Ternary codes are checked: 3 is TERN_E_MODEL. */
+ * each; complete when the call returns and in no order with streams, so nothing that touches this
+ * memory may be under way. The weight does not own the buffer. Ternary codes are checked: 3 is
+ * TERN_E_MODEL. */
 int tern_weight_create(tern_weight **out, tern_buffer *buffer, size_t offset_bytes,
                        const tern_weight_desc *desc, tern_error *err);
 int tern_weight_import(tern_weight *weight, const tern_weight_rows *rows, tern_error *err);
