@@ -166,6 +166,7 @@ static void make_table(world *w)
     for (int i = 0; i < 2 * VOCAB * D; i++)
         high[i] = (int8_t)((int)(tern_random_u64(2, 3, (uint32_t)i) % 255u) - 127);
     draw_floats(scale, VOCAB, 4, 12);
+    for (int i = 0; i < VOCAB; i++) scale[i] = scale[i] < 0.0f ? -scale[i] : scale[i];
     for (int i = 0; i < D; i++) col[i] = i % 3 ? 0.5f : 4.0f;
     const tern_weight_rows rows = {.rows = VOCAB, .high = high, .low = low, .scale = scale,
                                    .col = col};
@@ -288,8 +289,8 @@ static const struct {
     {"quantisation and products", products, 0x2dc0d68ea093a5bfu},
     {"rope_kv and attention (f16)", attention_f16, 0x46fef0be30197325u},
     {"rope_kv and attention (i8)", attention_i8, 0x9eeeb679efcf9325u},
-    {"the head and sampling", head, 0x7ae6654174934661u},
-    {"row operations", rows, 0x84703f6d793429ddu},
+    {"the head and sampling", head, 0xcf32606ff44e086bu},
+    {"row operations", rows, 0x5b30b00cfa5cb5bfu},
 };
 
 /* ---- running them --------------------------------------------------------------------------- */
