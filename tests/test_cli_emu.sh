@@ -14,7 +14,8 @@ same() {
     fine run -d cpu "$@"
     mv "$tmp/out" "$tmp/cpu"
     fine run -d "$devices" "$@"
-    cmp -s "$tmp/cpu" "$tmp/out" || fail "$devices $*: $(cat "$tmp/out") instead of $(cat "$tmp/cpu")"
+    cmp -s "$tmp/cpu" "$tmp/out" ||
+        fail "$devices $*: $(cat "$tmp/out") instead of $(cat "$tmp/cpu")"
 }
 
 prompt='It was a dark night and the'

@@ -1,6 +1,6 @@
-/* test_gpu_faults.c - bad situations of a GPU, on emulated devices: no driver, no device, no memory,
- * a launch that fails, a device that is lost. Each is one sentence and the right status, nothing
- * moves silently, and the CPU still works. Also: a step takes no device memory. */
+/* test_gpu_faults.c - bad situations of a GPU, on emulated devices: no driver, no device, no
+ * memory, a launch that fails, a device that is lost. Each is one sentence and the right status,
+ * nothing moves silently, and the CPU still works. Also: a step takes no device memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
