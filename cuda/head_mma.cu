@@ -22,7 +22,10 @@ template <int TOKENS, int WARPS_N, int N_PLANES, int STAGES> struct head_tile {
     static constexpr int A_BLOCKS = HEAD_COLS / 32 * N_PLANES; /* of a group in a stage */
     static constexpr int A_BYTES = HEAD_CTA_GROUPS * A_BLOCKS * TERN_CUDA_BLOCK_BYTES;
     static constexpr int STAGE_BYTES = A_BYTES + 2 * TOKENS * HEAD_PITCH;
+    static constexpr int A_COPIES = A_BYTES / 16 / THREADS; /* of a thread for a stage */
+    static constexpr int B_COPIES = (2 * TOKENS * HEAD_COLS / 16 + THREADS - 1) / THREADS;
     static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
+    static_assert(A_COPIES * THREADS * 16 == A_BYTES, "whole copies");
     static_assert(SMEM_BYTES <= 64 * 1024, "sm_75");
 };
 
@@ -37,7 +40,8 @@ template <class T>
 static __device__ inline void head_fetch(uint8_t *slot, const head_chunk &c, int stage)
 {
     const int k_pad = c.a.table.k_pad;
-    UNROLL for (int i = (int)threadIdx.x; i < T::A_BYTES / 16; i += T::THREADS) {
+    UNROLL for (int j = 0; j < T::A_COPIES; j++) {
+        const int i = j * T::THREADS + (int)threadIdx.x;
         const int block = i / 32 % T::A_BLOCKS;
         int group = (int)blockIdx.x * HEAD_CTA_GROUPS + i / 32 / T::A_BLOCKS;
         group = group < c.n_groups ? group : c.n_groups - 1;
@@ -46,7 +50,9 @@ static __device__ inline void head_fetch(uint8_t *slot, const head_chunk &c, int
                           (size_t)(stage * (HEAD_COLS / 32) + block % (HEAD_COLS / 32));
         copy16_async(slot + i * 16, plane + at * TERN_CUDA_BLOCK_BYTES + i % 32 * 16);
     }
-    UNROLL for (int i = (int)threadIdx.x; i < 2 * T::TOK * HEAD_COLS / 16; i += T::THREADS) {
+    UNROLL for (int j = 0; j < T::B_COPIES; j++) {
+        const int i = j * T::THREADS + (int)threadIdx.x;
+        if (i >= 2 * T::TOK * HEAD_COLS / 16) break; /* 8 rows are half a copy a thread */
         const int line = i / (HEAD_COLS / 16); /* of the slot: plane, row of x */
         const int row = line % T::TOK < c.n_rows ? line % T::TOK : c.n_rows - 1;
         const int8_t *plane = line < T::TOK ? c.high : c.low;

@@ -7,9 +7,9 @@
  * registers of A (7 instructions for 16 codes) and shows them to TOKENS/8 mma; q comes by ldmatrix
  * from rows padded to 144 bytes, which no two lanes of a phase meet in a bank.
  * Rows, tokens and blocks beyond the end are read again from the last one and not stored.
- * A block of a warp (GROUPS = 2, 64 tokens): 64 mma, 56 unpacking, 16 ldmatrix, 2 LDS.128: at 1.6
- * clocks a mma the tensor cores bind; with 8 tokens (GROUPS = 4) 16 mma, 112 unpacking, 2 ldmatrix
- * for 8192 weights: bytes bind, 148 weights a clock and SM against 74 that come from memory. */
+ * Counted for sm_90a, a block of a warp: GROUPS = 2, 64 tokens, 235 instructions for 64 mma, 56 of
+ * them unpacking, 16 ldmatrix: at 1.6 clocks a mma the tensor cores bind. GROUPS = 4, 8 tokens, 226
+ * for 8192 weights, 0.9 a weight of a lane: bytes bind, as in linear_gemv.cu. */
 #include "cuda/linear.cuh"
 
 namespace TERN_GPU {
@@ -23,10 +23,15 @@ template <int TOKENS, int GROUPS, int WARPS_M, int WARPS_K, int STAGES> struct m
     static constexpr int CTA_GROUPS = GROUPS * WARPS_M;
     static constexpr int A_BYTES = WARPS_K * CTA_GROUPS * TERN_CUDA_BLOCK_BYTES;
     static constexpr int STAGE_BYTES = A_BYTES + WARPS_K * TOKENS * MMA_PITCH;
+    static constexpr int A_COPIES = A_BYTES / 16 / THREADS; /* of a thread for a stage */
+    static constexpr int B_COPIES = WARPS_K * TOKENS * 8 / THREADS;
     static constexpr int REGS = GROUPS * TOKENS / 2; /* sums of a thread */
+    static constexpr int MIN_CTAS = TOKENS < 64 ? 4 : 1; /* of an SM; what registers allow */
     static constexpr int TICKET = STAGES * STAGE_BYTES;
     static constexpr int SMEM_BYTES = TICKET + 16;
     static_assert((WARPS_K - 1) * WARPS_M * 32 * REGS * 4 <= STAGES * STAGE_BYTES, "exchange");
+    static_assert(A_COPIES * THREADS * 16 == A_BYTES, "whole copies");
+    static_assert(B_COPIES * THREADS == WARPS_K * TOKENS * 8, "whole copies");
     static_assert(SMEM_BYTES <= 64 * 1024, "sm_75");
 };
 
@@ -47,14 +52,16 @@ static __device__ inline void mma_fetch(uint8_t *slot, const linear_job &job, co
                                         int stage)
 {
     const int block0 = at.begin + stage * T::W_K;
-    UNROLL for (int i = (int)threadIdx.x; i < T::A_BYTES / 16; i += T::THREADS) {
+    UNROLL for (int j = 0; j < T::A_COPIES; j++) {
+        const int i = j * T::THREADS + (int)threadIdx.x;
         const int group = clamp_to(at.group0 + i / 32 % T::CTA_GROUPS, job.n_groups - 1);
         const int block = clamp_to(block0 + i / 32 / T::CTA_GROUPS, at.end - 1);
         const size_t from = (size_t)group * (size_t)job.n_blocks + (size_t)block;
         copy16_async(slot + i * 16, (const uint8_t *)job.a.w.codes + from * TERN_CUDA_BLOCK_BYTES +
                                         i % 32 * 16);
     }
-    UNROLL for (int i = (int)threadIdx.x; i < T::W_K * T::TOK * 8; i += T::THREADS) {
+    UNROLL for (int j = 0; j < T::B_COPIES; j++) {
+        const int i = j * T::THREADS + (int)threadIdx.x;
         const int row = i / 8; /* of the slot: slice of k, token */
         const int tok = clamp_to(at.tok0 + row % T::TOK, job.a.n_tok - 1);
         const int block = clamp_to(block0 + row / T::TOK, at.end - 1);
@@ -74,17 +81,21 @@ static __device__ inline void mma_block(int sums[T::GRP][T::TOK / 8][4], const u
         slot + (warp_k * T::CTA_GROUPS + warp_m * T::GRP) * TERN_CUDA_BLOCK_BYTES;
     const uint8_t *q = slot + T::A_BYTES + (warp_k * T::TOK + lane % 8) * MMA_PITCH + lane / 8 * 16;
     UNROLL for (int half = 0; half < 2; half++) {
-        uint32_t b[T::TOK / 8][4];
-        UNROLL for (int n = 0; n < T::TOK / 8; n++)
-            ldmatrix_x4(b[n], q + n * 8 * MMA_PITCH + half * 64);
+        uint32_t a[T::GRP][2][4];
         UNROLL for (int g = 0; g < T::GRP; g++) {
             const uint2 two = *(const uint2 *)(codes + g * TERN_CUDA_BLOCK_BYTES + lane * 16 +
                                                half * 8);
-            UNROLL for (int step = 0; step < 2; step++) {
-                const uint32_t word = step ? two.y : two.x;
-                uint32_t a[4];
-                UNROLL for (int p = 0; p < 4; p++) a[p] = word >> 2 * p & 0x03030303u;
-                UNROLL for (int n = 0; n < T::TOK / 8; n++) mma_us(sums[g][n], a, b[n] + 2 * step);
+            UNROLL for (int p = 0; p < 4; p++) {
+                a[g][0][p] = two.x >> 2 * p & 0x03030303u;
+                a[g][1][p] = two.y >> 2 * p & 0x03030303u;
+            }
+        }
+        UNROLL for (int n = 0; n < T::TOK / 8; n++) {
+            uint32_t b[4];
+            ldmatrix_x4(b, q + n * 8 * MMA_PITCH + half * 64);
+            UNROLL for (int g = 0; g < T::GRP; g++) {
+                mma_us(sums[g][n], a[g][0], b);
+                mma_us(sums[g][n], a[g][1], b + 2);
             }
         }
     }
@@ -150,7 +161,8 @@ static __device__ inline void mma_store(const int sums[T::GRP][T::TOK / 8][4],
     }
 }
 
-template <class T> static __global__ void linear_mma_kernel(linear_job job)
+template <class T>
+static __global__ void __launch_bounds__(T::THREADS, T::MIN_CTAS) linear_mma_kernel(linear_job job)
 {
     const int warp = (int)threadIdx.x / 32, warp_m = warp % T::W_M, warp_k = warp / T::W_M;
     const mma_place at = {(int)blockIdx.x * T::CTA_GROUPS, (int)blockIdx.y * T::TOK,
