@@ -9,7 +9,11 @@
 
 #ifdef TERN_EMU
 #include "ptx_emu.h" /* in cuda/emu, which the emulator's build searches first */
+#define UNROLL
 #else
+
+/* Before a loop of constant length whose arrays must stay in registers. */
+#define UNROLL _Pragma("unroll")
 
 /* The dynamic shared memory of the CTA: the only shared memory a kernel has. */
 #define SMEM() tern_shared_memory
