@@ -113,7 +113,7 @@ static __global__ void lost_lane_kernel(io_args a)
     const unsigned i = threadIdx.x, n = blockDim.x;
     a.out[i] = a.in[(i + 1) % n];
     if (broken(a) && i == 40) return;
-    a.out[i] += __shfl_sync(ALL, 0, 0);
+    a.out[i] += __shfl_sync(ALL, 0u, 0);
 }
 
 static __global__ void mixed_collectives_kernel(io_args a)

@@ -1,5 +1,5 @@
-/* emu_symbol.cpp - the name of a kernel from its address, for reports. Kernels are static functions,
- * which dladdr() does not know: this reads the symbol table of the program's own ELF file. */
+/* emu_symbol.cpp - the name of a kernel from its address, for reports. Kernels are static
+ * functions, which dladdr() does not know: this reads the symbol table of the program's file. */
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
