@@ -1,13 +1,16 @@
-/* attn.cu - ATTN and ATTN_PART (N6): a CTA folds a run of blocks for the query heads of one KV head.
+/* attn.cu - ATTN and ATTN_PART (N6): a CTA folds a run of blocks for rows, which are the query
+ * heads of one KV head for one token, or for a few neighbours of one sequence.
  *
- * K and V of a block are tiles that come to shared memory by async copies, K0 V0 K1 V1 ..., one under
- * way while the other is used. A thread has a key (scores: a chain over d) or two components (values:
- * a chain over j); the chains of N6 are never cut, so any arrangement of threads gives their bits.
- * Few tokens: a CTA has one block or group and leaves its state to the merge; many: it has them all.
+ * K and V of a block are tiles that come to shared memory by async copies, K0 V0 K1 V1 ..., one
+ * under way while the other is used. A thread has a key (scores: a chain over d) or two components
+ * (values: a chain over j); the chains of N6 are never cut, so any arrangement of threads gives
+ * their bits. Few tokens: a CTA has one block or group and leaves its state to the merge; many: a
+ * CTA has all blocks of its tokens.
  *
- * Prediction, 2B4T (5 KV heads of 128, 4 heads each): a block is 32 KB (f16) or 16.5 KB (i8) from
- * memory and 2600 + 1900 (f16) or 500 + 600 (i8) warp instructions. An SM of an H200 has its share of
- * 32 KB in 0.9 us = 1600 cycles and issues 4 x 1600: bound by memory when some 10 CTAs' copies fly. */
+ * Prediction, 2B4T (5 KV heads of 128, 4 heads each), one token: a block is 32 KB (f16) or 16.5 KB
+ * (i8) from memory and 4200 or 1400 warp instructions; the share of an SM of an H200 comes in 1600
+ * or 800 cycles, which issue 6400 or 3200: bound by memory. Prefill shares a tile among 16 rows:
+ * bound by multiply-adds, of which f16 reaches some 60 %. */
 #include "cuda/attn_block.cuh"
 
 namespace TERN_GPU {
@@ -15,35 +18,53 @@ namespace TERN_GPU {
 struct attn_job {
     attn_args a;
     tern_cuda_attn_split split; /* of states; n_units 0: a CTA has all blocks and writes o */
-    int tiles;                  /* of at most ATTN_HEADS heads, that a KV head's are cut into */
+    int head_tiles;             /* that the heads of a KV head are cut into */
+    int tokens;                 /* of a CTA */
     int depth;                  /* tiles of K or V in shared memory: 2, or 1 where it is small */
 };
 
-/* What a CTA is to do. */
+/* A run of blocks for the rows of neighbouring tokens of one sequence: row r is query head
+ * head + r % heads of token token + r / heads. */
 struct attn_work {
-    int token, kv_head, head, rows; /* query heads head .. head + rows */
-    int pos, begin, end;            /* of the token; blocks */
+    int token, tokens, kv_head, head, heads, rows;
+    int pos, begin, end; /* the farthest position; blocks */
     const int32_t *table;
 };
 
-static __device__ inline attn_work work_of(const attn_job &job)
+/* Where a token's part of the CTA's blocks ends. */
+static __device__ inline int end_of(const attn_job &job, int pos)
+{
+    const int blocks = attn_blocks(pos);
+    if (job.split.n_units == 0) return blocks;
+    const int run = blocks <= job.split.block_limit ? 1 : TERN_GROUP_PAGES;
+    return min(blocks, ((int)blockIdx.z + 1) * run);
+}
+
+static __device__ inline int begin_of(const attn_job &job, int pos)
+{
+    if (job.split.n_units == 0) return 0;
+    return (int)blockIdx.z * (attn_blocks(pos) <= job.split.block_limit ? 1 : TERN_GROUP_PAGES);
+}
+
+/* The tokens from `first` on, before `limit`, that share the sequence of `first`. */
+static __device__ inline attn_work work_of(const attn_job &job, int first, int limit)
 {
     const kv_view &view = job.a.view;
-    const int heads = job.a.h / view.kv, tile = (int)blockIdx.y % job.tiles;
+    const int heads = job.a.h / view.kv, tile = (int)blockIdx.y % job.head_tiles;
     attn_work w;
-    w.token = (int)blockIdx.x;
-    w.kv_head = (int)blockIdx.y / job.tiles;
+    w.token = first;
+    w.kv_head = (int)blockIdx.y / job.head_tiles;
     w.head = w.kv_head * heads + tile * ATTN_HEADS;
-    w.rows = min(ATTN_HEADS, heads - tile * ATTN_HEADS);
-    w.pos = view.pos[w.token];
-    w.table = view.table + (size_t)view.seq[w.token] * (size_t)view.table_ld;
-    w.begin = 0;
-    w.end = attn_blocks(w.pos);
-    if (job.split.n_units > 0) {
-        const int run = w.end <= job.split.block_limit ? 1 : TERN_GROUP_PAGES;
-        w.begin = (int)blockIdx.z * run;
-        w.end = min(w.end, w.begin + run);
+    w.heads = min(ATTN_HEADS, heads - tile * ATTN_HEADS);
+    w.pos = view.pos[first];
+    for (w.tokens = 1; first + w.tokens < limit; w.tokens++) {
+        if (view.seq[first + w.tokens] != view.seq[first]) break;
+        w.pos = max(w.pos, view.pos[first + w.tokens]);
     }
+    w.rows = w.tokens * w.heads;
+    w.begin = begin_of(job, w.pos);
+    w.end = end_of(job, w.pos);
+    w.table = view.table + (size_t)view.seq[first] * (size_t)view.table_ld;
     return w;
 }
 
@@ -77,8 +98,8 @@ static size_t smem_bytes(const attn_job &job, int rows)
            (size_t)rows * (row_floats * sizeof(float) + sizeof(attn_row));
 }
 
-/* Issues the copies of tile t of the run, K of a block for even t and V for odd ones; an empty group
- * beyond the end. */
+/* Issues the copies of tile t of the run, K of a block for even t and V for odd ones; an empty
+ * group beyond the end. */
 template <tern_kv_type TYPE>
 static __device__ inline void stage(const attn_job &job, const attn_smem &s, const attn_work &w,
                                     int t)
@@ -101,13 +122,19 @@ static __device__ inline void stage(const attn_job &job, const attn_smem &s, con
     copy_commit();
 }
 
-/* q of the rows: q' = q * c for f16 pages; plainly quantised for i8, a warp for each row. */
+/* q of the rows, a warp for each: q' = q * c for f16 pages, plainly quantised for i8. */
 template <int HT, tern_kv_type TYPE>
-static __device__ inline void load_q(const attn_job &job, const attn_smem &s, const attn_work &w)
+static __device__ inline void load_rows(const attn_job &job, const attn_smem &s,
+                                        const attn_work &w)
 {
     const int hd = job.a.view.hd;
     for (int row = warp_index(); row < w.rows; row += ATTN_WARPS) {
-        const float *q = job.a.q + w.token * job.a.ldq + (w.head + row) * hd;
+        const int token = w.token + row / w.heads;
+        const float *q = job.a.q + token * job.a.ldq + (w.head + row % w.heads) * hd;
+        if (warp_lane() == 0) {
+            s.row[row].pos = job.a.view.pos[token];
+            s.row[row].end = end_of(job, s.row[row].pos);
+        }
         const int first = row / HT * HT * hd, place = row % HT;
         if (TYPE == TERN_KV_F16) {
             for (int d = warp_lane(); d < hd; d += WARP_LANES)
@@ -126,28 +153,20 @@ static __device__ inline void load_q(const attn_job &job, const attn_smem &s, co
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
-static __device__ inline attn_place place_of(const attn_work &w, int block)
-{
-    attn_place place;
-    place.first_block = block == w.begin || block % TERN_GROUP_PAGES == 0;
-    place.first_group = block / TERN_GROUP_PAGES == w.begin / TERN_GROUP_PAGES;
-    place.ends_group = block + 1 == w.end || (block + 1) % TERN_GROUP_PAGES == 0;
-    return place;
-}
-
 /* The totals: o * (1/l), or the states m, l, o. */
 static __device__ inline void write_rows(const attn_job &job, const attn_smem &s,
                                          const attn_work &w)
 {
     const int hd = job.a.view.hd;
     for (int i = (int)threadIdx.x; i < w.rows * hd; i += ATTN_THREADS) {
-        const int row = i / hd, d = i % hd, head = w.head + row;
+        const int row = i / hd, d = i % hd;
+        const int token = w.token + row / w.heads, head = w.head + row % w.heads;
         const attn_row *r = &s.row[row];
         if (job.split.n_units == 0) {
-            job.a.o[w.token * job.a.ldo + head * hd + d] = s.total[i] * (1.0f / r->total_l);
+            job.a.o[token * job.a.ldo + head * hd + d] = s.total[i] * (1.0f / r->total_l);
             continue;
         }
-        const int64_t state = ((int64_t)w.token * job.a.h + head) * job.split.n_units + blockIdx.z;
+        const int64_t state = ((int64_t)token * job.a.h + head) * job.split.n_units + blockIdx.z;
         float *to = job.a.parts + state * job.a.ld_parts;
         to[2 + d] = s.total[i];
         if (d == 0) {
@@ -158,65 +177,114 @@ static __device__ inline void write_rows(const attn_job &job, const attn_smem &s
 }
 
 template <int HT, tern_kv_type TYPE>
-static __global__ void __launch_bounds__(ATTN_THREADS) attn_kernel(attn_job job)
+static __device__ inline void scores(const attn_smem &s, const uint8_t *tile, const float *sk,
+                                     const attn_work &w, int hd)
 {
-    const attn_work w = work_of(job);
-    if (w.begin >= w.end) return;
+    if (TYPE == TERN_KV_F16)
+        attn_scores_f16<HT>(s, (const uint16_t *)(const void *)tile, w.rows, hd);
+    else
+        attn_scores_i8<HT>(s, (const uint32_t *)(const void *)tile, sk, w.rows, hd);
+}
+
+template <int HT, tern_kv_type TYPE>
+static __device__ inline void values(const attn_smem &s, const uint8_t *tile, const attn_work &w,
+                                     int hd, attn_step step)
+{
+    if (TYPE == TERN_KV_F16)
+        attn_values_f16<HT>(s, (const uint16_t *)(const void *)tile, w.rows, hd, step);
+    else
+        attn_values_i8<HT>(s, (const uint32_t *)(const void *)tile, w.rows, hd, step);
+}
+
+template <int HT, tern_kv_type TYPE>
+static __device__ inline void fold_run(const attn_job &job, const attn_work &w)
+{
     const attn_smem s = smem_of(job, w.rows);
     const int hd = job.a.view.hd, n_tiles = 2 * (w.end - w.begin);
     for (int t = 0; t < job.depth; t++) stage<TYPE>(job, s, w, t);
-    load_q<HT, TYPE>(job, s, w);
+    load_rows<HT, TYPE>(job, s, w);
     for (int t = 0; t < n_tiles; t++) {
         if (job.depth == 2)
             copy_wait<1>();
         else
             copy_wait<0>();
         __syncthreads();
-        const int block = w.begin + t / 2, n = min(w.pos + 1 - block * TERN_PAGE_TOK, TERN_PAGE_TOK);
-        const attn_place place = place_of(w, block);
+        const int block = w.begin + t / 2;
+        const attn_step step = {block, w.begin,
+                                min(w.pos + 1 - block * TERN_PAGE_TOK, TERN_PAGE_TOK)};
         const uint8_t *tile = s.tiles + (size_t)(t % job.depth) * tile_bytes(job.a.view);
         const float *sk = s.scales + t / 2 % 2 * 2 * TERN_PAGE_TOK, *sv = sk + TERN_PAGE_TOK;
-        if (t % 2 == 0) {
-            if (TYPE == TERN_KV_F16)
-                attn_scores_f16<HT>(s, (const uint16_t *)(const void *)tile, w.rows, hd);
-            else
-                attn_scores_i8<HT>(s, (const uint32_t *)(const void *)tile, sk, w.rows, hd);
-        } else {
-            if (TYPE == TERN_KV_F16)
-                attn_values_f16<HT>(s, (const uint16_t *)(const void *)tile, w.rows, hd, n, place);
-            else
-                attn_values_i8<HT>(s, (const uint32_t *)(const void *)tile, w.rows, hd, n, place);
-        }
+        if (t % 2 == 0)
+            scores<HT, TYPE>(s, tile, sk, w, hd);
+        else
+            values<HT, TYPE>(s, tile, w, hd, step);
         __syncthreads();
         stage<TYPE>(job, s, w, t + job.depth);
-        if (t % 2 == 0) attn_softmax(s, w.rows, n, TYPE == TERN_KV_I8 ? sv : NULL, place);
+        if (t % 2 == 0) attn_softmax(s, w.rows, TYPE == TERN_KV_I8 ? sv : NULL, step);
     }
     write_rows(job, s, w);
+    __syncthreads();
+}
+
+template <int HT, tern_kv_type TYPE>
+static __global__ void __launch_bounds__(ATTN_THREADS) attn_kernel(attn_job job)
+{
+    const int first = (int)blockIdx.x * job.tokens, limit = min(first + job.tokens, job.a.n_tok);
+    for (int token = first; token < limit;) {
+        const attn_work w = work_of(job, token, limit);
+        if (w.begin < w.end) fold_run<HT, TYPE>(job, w);
+        token += w.tokens;
+    }
 }
 
 /* ---- launches ------------------------------------------------------------------------------- */
 
+#define CTAS_PER_SM 4 /* that tokens sharing a CTA must leave */
+
+/* Tokens of a CTA: as many as rows allow while there is work for all SMs. */
+static int tokens_of(const attn_job &job, int heads, const target &to)
+{
+    int tokens = job.split.n_units > 0 ? 1 : ATTN_ROWS / heads;
+    while (tokens > 1) {
+        const int64_t ctas = (int64_t)job.a.n_tok / tokens * job.a.view.kv * job.head_tiles;
+        if (ctas >= CTAS_PER_SM * to.n_sm &&
+            smem_bytes(job, tokens * heads) <= (size_t)to.smem_bytes)
+            break;
+        tokens /= 2;
+    }
+    return tokens;
+}
+
+/* The kernel whose threads take as many rows at once as divide the heads; four only when there are
+ * rows enough for all warps. */
+template <tern_kv_type TYPE> static void (*kernel_of(int heads, int tokens))(attn_job)
+{
+    if (heads % 4 == 0 && tokens > 1) return attn_kernel<4, TYPE>;
+    return heads % 2 == 0 ? attn_kernel<2, TYPE> : attn_kernel<1, TYPE>;
+}
+
 static cudaError_t launch_job(attn_job job, const target &to)
 {
-    const int kv = job.a.view.kv, heads = job.a.h / kv;
-    const int rows = heads < ATTN_HEADS ? heads : ATTN_HEADS;
+    const int kv = job.a.view.kv, all = job.a.h / kv;
+    const int heads = all < ATTN_HEADS ? all : ATTN_HEADS;
     const int units = job.split.n_units > 0 ? job.split.n_units : 1;
-    job.tiles = (heads + ATTN_HEADS - 1) / ATTN_HEADS;
+    job.head_tiles = (all + ATTN_HEADS - 1) / ATTN_HEADS;
+    job.depth = 1;
+    job.tokens = tokens_of(job, heads, to);
     job.depth = 2;
-    if (smem_bytes(job, rows) > (size_t)to.smem_bytes) job.depth = 1;
-    void (*kernel)(attn_job);
-    if (job.a.view.type == TERN_KV_F16)
-        kernel = heads % 2 ? attn_kernel<1, TERN_KV_F16> : attn_kernel<2, TERN_KV_F16>;
-    else
-        kernel = heads % 2 ? attn_kernel<1, TERN_KV_I8> : attn_kernel<2, TERN_KV_I8>;
-    const dim3 grid((unsigned)job.a.n_tok, (unsigned)(kv * job.tiles), (unsigned)units);
-    return launch(kernel, job, grid, dim3(ATTN_THREADS), smem_bytes(job, rows), to);
+    if (smem_bytes(job, job.tokens * heads) > (size_t)to.smem_bytes) job.depth = 1;
+    void (*kernel)(attn_job) = job.a.view.type == TERN_KV_F16
+                                   ? kernel_of<TERN_KV_F16>(all, job.tokens)
+                                   : kernel_of<TERN_KV_I8>(all, job.tokens);
+    const dim3 grid(blocks_of(job.a.n_tok, job.tokens), (unsigned)(kv * job.head_tiles),
+                    (unsigned)units);
+    return launch(kernel, job, grid, dim3(ATTN_THREADS), smem_bytes(job, job.tokens * heads), to);
 }
 
 cudaError_t launch_attn(const attn_args &a, const target &to)
 {
     if (a.n_tok == 0) return cudaSuccess;
-    attn_job job = {a, tern_cuda_attn_split_of(a.n_tok, a.view.kv, a.n_groups), 0, 0};
+    attn_job job = {a, tern_cuda_attn_split_of(a.n_tok, a.view.kv, a.n_groups), 0, 0, 0};
     cudaError_t status = launch_job(job, to);
     if (status != cudaSuccess || job.split.n_units == 0) return status;
     merge_job merge = {{a.parts, a.ld_parts, a.view.pos, a.o, a.ldo, a.n_tok, a.h, a.view.hd,
@@ -229,7 +297,7 @@ cudaError_t launch_attn(const attn_args &a, const target &to)
 cudaError_t launch_attn_part(const attn_args &a, const target &to)
 {
     if (a.n_tok == 0) return cudaSuccess;
-    attn_job job = {a, {a.n_groups, 0}, 0, 0};
+    attn_job job = {a, {a.n_groups, 0}, 0, 0, 0};
     return launch_job(job, to);
 }
 

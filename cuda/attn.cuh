@@ -12,6 +12,7 @@ namespace TERN_GPU {
 #define ATTN_WARPS 4
 #define ATTN_THREADS (ATTN_WARPS * WARP_LANES)
 #define ATTN_HEADS 8               /* of a CTA at most; they share K and V */
+#define ATTN_ROWS 16               /* heads times tokens of a CTA, at most */
 #define ATTN_COLS (2 * WARP_LANES) /* components that a warp takes at a time, two a lane */
 
 /* How a new state joins those before it: keep = w(mA - m), add = w(mB - m). */
@@ -37,8 +38,9 @@ static __device__ inline float attn_join_o(float before, float next, attn_factor
     return fmaf(next, f.add, before * f.keep);
 }
 
-/* The scalars of a row, which is one query head of the CTA. */
+/* The scalars of a row, which is one query head of one token. */
 struct attn_row {
+    int pos, end;           /* of the token; the first block that the row does not fold here */
     float m, l;             /* of the group so far */
     float total_m, total_l; /* of the groups before it, and with it once it is complete */
     attn_factors block, group; /* of the block into the group, of the group into the total */
@@ -47,8 +49,8 @@ struct attn_row {
 };
 
 /* The shared memory of a CTA. q: f16 pages q' f32 [rows/HT][hd][HT], i8 pages q8 as words
- * [rows/HT][hd/4][HT], where HT is the number of heads that a thread takes at once. p: scores of the
- * block, then f16 the weights p_j; i8 in the first half of a row the planes a and b of
+ * [rows/HT][hd/4][HT], where HT is the number of rows that a thread takes at once. p: scores of
+ * the block, then f16 the weights p_j; i8 in the first half of a row the planes a and b of
  * u_j = 128*a + b, s8 [2][64]. */
 struct attn_smem {
     uint8_t *tiles;       /* [depth] tiles of K or V, in turn */

@@ -1,9 +1,9 @@
-/* attn_block.cuh - one block of 64 positions for the rows of a CTA: scores and values of both kinds
- * of pages. HT heads (1 or 2) share every element of K and V that a thread loads and converts.
+/* attn_block.cuh - one block of 64 positions for the rows of a CTA: scores, weights and values of
+ * both kinds of pages. HT rows (1, 2 or 4) share every element of K and V that a thread loads.
  *
- * Per 4 elements and 2 heads, f16 scores take 18 instructions for 8 multiply-adds (4 loads, 4
- * conversions, 2 broadcasts of four), f16 values 30 for 16; i8 takes one dp4a for 4 (scores) or two
- * (values) beside its load. */
+ * For 4 elements of f16 and HT = 2, scores take 18 instructions for 8 multiply-adds (4 loads, 4
+ * conversions, 2 broadcasts of four), values 30 for 16; for HT = 4, 28 for 16 and 48 for 32. i8
+ * takes one dp4a (scores) or two (values) for four elements of a row, beside a load for HT rows. */
 #ifndef TERN_CUDA_ATTN_BLOCK_CUH
 #define TERN_CUDA_ATTN_BLOCK_CUH
 
@@ -11,7 +11,7 @@
 
 namespace TERN_GPU {
 
-/* s_j of f16 pages: an item of work is HT heads and 32 keys, a lane has one key. */
+/* s_j of f16 pages: an item of work is HT rows and 32 keys, a lane has one key. */
 template <int HT>
 static __device__ inline void attn_scores_f16(const attn_smem &s, const uint16_t *k, int rows,
                                               int hd)
@@ -51,65 +51,84 @@ static __device__ inline void attn_scores_i8(const attn_smem &s, const uint32_t 
     }
 }
 
-/* Where a block stands in its folds. */
-struct attn_place {
-    bool first_block, first_group, ends_group;
+/* Where a block stands in a CTA's run of them, which begins at `begin`. */
+struct attn_step {
+    int block, begin;
+    int n; /* present keys of the row that has most */
 };
 
-/* o of a block, two components of a row, into the group, and the group's into the total. */
+static __device__ inline bool begins_group(attn_step step)
+{
+    return step.block == step.begin || step.block % TERN_GROUP_PAGES == 0;
+}
+
+static __device__ inline bool ends_group(attn_step step, const attn_row *r)
+{
+    return step.block + 1 == r->end || (step.block + 1) % TERN_GROUP_PAGES == 0;
+}
+
+static __device__ inline bool in_first_group(attn_step step)
+{
+    return step.block / TERN_GROUP_PAGES == step.begin / TERN_GROUP_PAGES;
+}
+
+/* o of a block, components c and c + 1 of a row, into the group, and the group's into the total.
+ * A row that ended before this block has nothing to add. */
 static __device__ inline void attn_fold(const attn_smem &s, int row, int at, const float o[2],
-                                        attn_place place)
+                                        attn_step step)
 {
     const attn_row *r = &s.row[row];
+    if (step.block >= r->end) return;
     float *group = s.group + at, *total = s.total + at;
     for (int i = 0; i < 2; i++) {
-        float v = place.first_block ? o[i] : attn_join_o(group[i], o[i], r->block);
+        const float v = begins_group(step) ? o[i] : attn_join_o(group[i], o[i], r->block);
         group[i] = v;
-        if (!place.ends_group) continue;
-        total[i] = place.first_group ? v : attn_join_o(total[i], v, r->group);
+        if (!ends_group(step, r)) continue;
+        total[i] = in_first_group(step) ? v : attn_join_o(total[i], v, r->group);
     }
 }
 
-/* o_d of f16 pages: an item is HT heads and 64 components, a lane has two. Keys from n on have p = 0
- * and are passed over but for the last four. */
+/* o_d of f16 pages: an item is HT rows and 64 components, a lane has two. Keys from n on have p = 0
+ * in all rows and are passed over, but for those that fill the last four. */
 template <int HT>
 static __device__ inline void attn_values_f16(const attn_smem &s, const uint16_t *v, int rows,
-                                              int hd, int n, attn_place place)
+                                              int hd, attn_step step)
 {
     const int chunks = (hd + ATTN_COLS - 1) / ATTN_COLS;
     for (int item = warp_index(); item < rows / HT * chunks; item += ATTN_WARPS) {
         const int c = item % chunks * ATTN_COLS + 2 * warp_lane(), row = item / chunks * HT;
         if (c >= hd) continue;
         float o[HT][2] = {};
-        for (int j = 0; j < n; j += 4) {
+        for (int j = 0; j < step.n; j += 4) {
             float p[HT][4];
             for (int h = 0; h < HT; h++)
                 *(float4 *)(void *)p[h] =
                     *(const float4 *)(const void *)&s.p[(row + h) * TERN_PAGE_TOK + j];
             for (int i = 0; i < 4; i++) {
                 const uint32_t pair = *(const uint32_t *)(const void *)&v[(j + i) * hd + c];
-                const float v0 = f32_of_f16((uint16_t)pair), v1 = f32_of_f16((uint16_t)(pair >> 16));
+                const float v0 = f32_of_f16((uint16_t)pair);
+                const float v1 = f32_of_f16((uint16_t)(pair >> 16));
                 for (int h = 0; h < HT; h++) {
                     o[h][0] = fmaf(p[h][i], v0, o[h][0]);
                     o[h][1] = fmaf(p[h][i], v1, o[h][1]);
                 }
             }
         }
-        for (int h = 0; h < HT; h++) attn_fold(s, row + h, (row + h) * hd + c, o[h], place);
+        for (int h = 0; h < HT; h++) attn_fold(s, row + h, (row + h) * hd + c, o[h], step);
     }
 }
 
 /* o_d of i8 pages. Bound: |sum of a*v| <= 64 * 127 * 127 < 2^20, and 128 times that < 2^27. */
 template <int HT>
 static __device__ inline void attn_values_i8(const attn_smem &s, const uint32_t *v, int rows,
-                                             int hd, int n, attn_place place)
+                                             int hd, attn_step step)
 {
     const int chunks = (hd + ATTN_COLS - 1) / ATTN_COLS;
     for (int item = warp_index(); item < rows / HT * chunks; item += ATTN_WARPS) {
         const int c = item % chunks * ATTN_COLS + 2 * warp_lane(), row = item / chunks * HT;
         if (c >= hd) continue;
         int a[HT][2] = {}, b[HT][2] = {};
-        for (int j = 0; j < (n + 3) / 4; j++) {
+        for (int j = 0; j < (step.n + 3) / 4; j++) {
             const uint2 pair = *(const uint2 *)(const void *)&v[j * hd + c];
             for (int h = 0; h < HT; h++) {
                 const uint32_t *u =
@@ -124,7 +143,7 @@ static __device__ inline void attn_values_i8(const attn_smem &s, const uint32_t 
             const float unit = s.row[row + h].unit;
             const float o[2] = {(float)(128 * a[h][0] + b[h][0]) * unit,
                                 (float)(128 * a[h][1] + b[h][1]) * unit};
-            attn_fold(s, row + h, (row + h) * hd + c, o, place);
+            attn_fold(s, row + h, (row + h) * hd + c, o, step);
         }
     }
 }
@@ -149,17 +168,17 @@ static __device__ inline void attn_planes(const attn_smem &s, int row, const flo
 }
 
 /* m and l of a block into the row's folds, with the factors that its values will need. */
-static __device__ inline void attn_fold_row(attn_row *r, float m, float l, attn_place place)
+static __device__ inline void attn_fold_row(attn_row *r, float m, float l, attn_step step)
 {
-    if (place.first_block) {
+    if (begins_group(step)) {
         r->m = m;
         r->l = l;
     } else {
         r->block = attn_join(&r->m, m);
         r->l = attn_join_l(r->l, l, r->block);
     }
-    if (!place.ends_group) return;
-    if (place.first_group) {
+    if (!ends_group(step, r)) return;
+    if (in_first_group(step)) {
         r->total_m = r->m;
         r->total_l = r->l;
     } else {
@@ -168,12 +187,14 @@ static __device__ inline void attn_fold_row(attn_row *r, float m, float l, attn_
     }
 }
 
-/* Scores of the n present keys to weights, a warp for each row. sv: NULL for f16 pages. */
-static __device__ inline void attn_softmax(const attn_smem &s, int rows, int n, const float *sv,
-                                           attn_place place)
+/* Scores of the present keys to weights, a warp for each row. sv: NULL for f16 pages. */
+static __device__ inline void attn_softmax(const attn_smem &s, int rows, const float *sv,
+                                           attn_step step)
 {
     const int lane = warp_lane();
     for (int row = warp_index(); row < rows; row += ATTN_WARPS) {
+        if (step.block >= s.row[row].end) continue;
+        const int n = s.row[row].pos + 1 - step.block * TERN_PAGE_TOK;
         float *p = &s.p[row * TERN_PAGE_TOK];
         const bool has_low = lane < n, has_high = lane + WARP_LANES < n;
         const float low = p[lane], high = p[WARP_LANES + lane];
@@ -188,7 +209,7 @@ static __device__ inline void attn_softmax(const attn_smem &s, int rows, int n, 
             p[lane] = p_low;
             p[WARP_LANES + lane] = p_high;
         }
-        if (lane == 0) attn_fold_row(&s.row[row], m, l, place);
+        if (lane == 0) attn_fold_row(&s.row[row], m, l, step);
     }
 }
 

@@ -1,9 +1,9 @@
-/* attn_merge.cu - ATTN_MERGE, and the second half of a split ATTN: states fold left to right, blocks
- * inside groups of eight, then groups (N6).
+/* attn_merge.cu - ATTN_MERGE, and the second half of a split ATTN: states fold left to right,
+ * blocks inside groups of eight, then groups (N6).
  *
- * A CTA owns a head of a token. Eight warps fold the blocks of eight groups at a time, each a group;
- * then every thread folds the eight results of its component into the total. Prediction: a state of
- * 130 floats is 520 bytes; the chain of folds costs some 50 cycles each, 4096 positions 8 + 8 of
+ * A CTA owns a head of a token. Eight warps fold the blocks of eight groups at a time, each a
+ * group; then every thread folds the eight results of its component into the total. Prediction: a
+ * state of 130 floats is 520 bytes; a fold is a chain of some 50 cycles, 4096 positions 8 + 8 of
  * them: latency alone, about 3 us. */
 #include "cuda/attn.cuh"
 

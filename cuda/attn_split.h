@@ -1,9 +1,9 @@
 /* attn_split.h - how ATTN is cut into CTAs: one pure function for the scratch and for the launch.
  *
- * A unit is a run of blocks whose states fold into one: a block or a group of eight, since only those
- * folds are part of the contract (N6). With few tokens the units of a token go to CTAs of their own
- * and their states to the scratch, where a second kernel folds them; with many, one CTA folds all
- * blocks of its token and KV head, and the scratch stays empty. */
+ * A unit is a run of blocks whose states fold into one: a block or a group of eight, since only
+ * those folds are part of the contract (N6). With few tokens the units of a token go to CTAs of
+ * their own and their states to the scratch, where a second kernel folds them; with many, one CTA
+ * folds all blocks of its token and KV head, and the scratch stays empty. */
 #ifndef TERN_CUDA_ATTN_SPLIT_H
 #define TERN_CUDA_ATTN_SPLIT_H
 

@@ -1,7 +1,7 @@
 /* copy.cu - COPY_2D and COPY_ROWS: strided rows, or rows by index, of any size and alignment.
  *
  * Pieces are as wide as the common alignment of both sides allows: 16 bytes, 4 or 1. Prediction:
- * with 16 bytes a thread the copy runs at the memory's speed; the batch's few rows cost a launch. */
+ * with 16 bytes a thread it is bound by memory; the few rows of a batch cost a launch. */
 #include "cuda/launch.cuh"
 
 namespace TERN_GPU {

@@ -40,8 +40,7 @@ template <int PLANES>
 static __device__ inline void head_fetch(uint8_t *to, const head_source &from, int slot, int lane)
 {
     constexpr int blocks = HEAD_BLOCKS / PLANES, cols = 32 * blocks;
-#pragma unroll
-    for (int i = 0; i < HEAD_BLOCKS; i++)
+    UNROLL for (int i = 0; i < HEAD_BLOCKS; i++)
         copy16_async(to + i * TERN_CUDA_BLOCK_BYTES + lane * 16,
                      from.plane[i / blocks] +
                          (size_t)(slot * blocks + i % blocks) * TERN_CUDA_BLOCK_BYTES);
@@ -55,12 +54,10 @@ static __device__ inline void head_slot(head_sums &s, const uint8_t *slot, int l
     constexpr int blocks = HEAD_BLOCKS / PLANES, cols = 32 * blocks;
     const uint32_t *high = (const uint32_t *)(slot + HEAD_TABLE_BYTES) + lane % 4;
     const uint32_t *low = high + cols / 4;
-#pragma unroll
-    for (int i = 0; i < HEAD_BLOCKS; i++) {
+    UNROLL for (int i = 0; i < HEAD_BLOCKS; i++) {
         const uint4 v = *(const uint4 *)(slot + i * TERN_CUDA_BLOCK_BYTES + lane * 16);
         const uint32_t w[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-        for (int p = 0; p < 4; p++) {
+        UNROLL for (int p = 0; p < 4; p++) {
             const int word = i % blocks * 8 + p / 2 * 4;
             const uint32_t h = high[word], l = low[word];
             if (i < blocks) {
@@ -89,8 +86,7 @@ static __device__ inline void head_stream(long long total[2], const head_source 
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     uint8_t *ring = SMEM() + warp * HEAD_RING;
     const int n = (k_pad / cols - warp + HEAD_WARPS - 1) / HEAD_WARPS;
-#pragma unroll
-    for (int i = 0; i < HEAD_STAGES - 1; i++) {
+    UNROLL for (int i = 0; i < HEAD_STAGES - 1; i++) {
         if (i < n) head_fetch<PLANES>(ring + i * HEAD_SLOT, from, warp + i * HEAD_WARPS, lane);
         copy_commit();
     }

@@ -37,8 +37,7 @@ template <class T>
 static __device__ inline void head_fetch(uint8_t *slot, const head_chunk &c, int stage)
 {
     const int k_pad = c.a.table.k_pad;
-#pragma unroll
-    for (int i = (int)threadIdx.x; i < T::A_BYTES / 16; i += T::THREADS) {
+    UNROLL for (int i = (int)threadIdx.x; i < T::A_BYTES / 16; i += T::THREADS) {
         const int block = i / 32 % T::A_BLOCKS;
         int group = (int)blockIdx.x * HEAD_CTA_GROUPS + i / 32 / T::A_BLOCKS;
         group = group < c.n_groups ? group : c.n_groups - 1;
@@ -47,8 +46,7 @@ static __device__ inline void head_fetch(uint8_t *slot, const head_chunk &c, int
                           (size_t)(stage * (HEAD_COLS / 32) + block % (HEAD_COLS / 32));
         copy16_async(slot + i * 16, plane + at * TERN_CUDA_BLOCK_BYTES + i % 32 * 16);
     }
-#pragma unroll
-    for (int i = (int)threadIdx.x; i < 2 * T::TOK * HEAD_COLS / 16; i += T::THREADS) {
+    UNROLL for (int i = (int)threadIdx.x; i < 2 * T::TOK * HEAD_COLS / 16; i += T::THREADS) {
         const int line = i / (HEAD_COLS / 16); /* of the slot: plane, row of x */
         const int row = line % T::TOK < c.n_rows ? line % T::TOK : c.n_rows - 1;
         const int8_t *plane = line < T::TOK ? c.high : c.low;
@@ -65,19 +63,15 @@ static __device__ inline void head_stage(int sums[T::WARP_TOK / 8][2 * T::PLANES
 {
     const int lane = (int)threadIdx.x % 32;
     uint4 a[T::A_BLOCKS];
-#pragma unroll
-    for (int i = 0; i < T::A_BLOCKS; i++)
+    UNROLL for (int i = 0; i < T::A_BLOCKS; i++)
         a[i] = *(const uint4 *)(slot + (warp_m * T::A_BLOCKS + i) * TERN_CUDA_BLOCK_BYTES +
                                 lane * 16);
-#pragma unroll
-    for (int n = 0; n < T::WARP_TOK / 8; n++) {
+    UNROLL for (int n = 0; n < T::WARP_TOK / 8; n++) {
         const int token = warp_n * T::WARP_TOK + n * 8 + lane % 8;
-#pragma unroll
-        for (int low = 0; low < 2; low++) {
+        UNROLL for (int low = 0; low < 2; low++) {
             uint32_t b[4];
             ldmatrix_x4(b, slot + T::A_BYTES + (low * T::TOK + token) * HEAD_PITCH + lane / 8 * 16);
-#pragma unroll
-            for (int i = 0; i < T::A_BLOCKS; i++) {
+            UNROLL for (int i = 0; i < T::A_BLOCKS; i++) {
                 const uint32_t words[4] = {a[i].x, a[i].y, a[i].z, a[i].w};
                 mma_ss(sums[n][i / (HEAD_COLS / 32) * 2 + low], words,
                        b + i % (HEAD_COLS / 32) * 2);
@@ -101,8 +95,7 @@ static __device__ inline void head_store(const int sums[2 * T::PLANES][4], const
                                          int group, int token0)
 {
     const int lane = (int)threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
+    UNROLL for (int i = 0; i < 4; i++) {
         const int v = group * TERN_CUDA_ROWS + lane / 4 + 8 * (i / 2);
         const int row = token0 + lane % 4 * 2 + i % 2;
         if (v < c.a.table.n_vocab && row < c.n_rows)
@@ -117,12 +110,10 @@ static __device__ inline void head_store_bounds(const int sums[2 * T::PLANES][4]
                                                 const head_chunk &c, int group, int token0)
 {
     const int lane = (int)threadIdx.x % 32;
-#pragma unroll
-    for (int odd = 0; odd < 2; odd++) {
+    UNROLL for (int odd = 0; odd < 2; odd++) {
         const int row = token0 + lane % 4 * 2 + odd;
         head_bounds best = head_no_bounds();
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
+        UNROLL for (int half = 0; half < 2; half++) {
             const int v = group * TERN_CUDA_ROWS + lane / 4 + 8 * half;
             if (v >= c.a.table.n_vocab || row >= c.n_rows) continue;
             const head_bounds b = head_bounds_of(head_total_of<T>(sums, 2 * half + odd),
@@ -143,8 +134,7 @@ template <class T> static __global__ void head_mma_kernel(head_mma_job job)
     const int warp_m = warp % HEAD_CTA_GROUPS, warp_n = warp / HEAD_CTA_GROUPS;
     const int n_stages = job.c.a.table.k_pad / HEAD_COLS;
     uint8_t *smem = SMEM();
-#pragma unroll
-    for (int i = 0; i < T::DEPTH - 1; i++) {
+    UNROLL for (int i = 0; i < T::DEPTH - 1; i++) {
         if (i < n_stages) head_fetch<T>(smem + i * T::STAGE_BYTES, job.c, i);
         copy_commit();
     }
@@ -160,8 +150,7 @@ template <class T> static __global__ void head_mma_kernel(head_mma_job job)
     }
     const int group = (int)blockIdx.x * HEAD_CTA_GROUPS + warp_m;
     if (group >= job.c.n_groups) return;
-#pragma unroll
-    for (int n = 0; n < T::WARP_TOK / 8; n++) {
+    UNROLL for (int n = 0; n < T::WARP_TOK / 8; n++) {
         const int token0 = warp_n * T::WARP_TOK + n * 8;
         if (job.result == HEAD_BOUNDS) head_store_bounds<T>(sums[n], job.c, group, token0);
         else head_store<T>(sums[n], job.c, group, token0);

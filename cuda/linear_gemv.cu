@@ -44,10 +44,8 @@ static __device__ inline void gemv_block(int acc[4], const uint8_t *slot, int la
     const uint4 codes = *(const uint4 *)(slot + lane * 16);
     const uint32_t *q = (const uint32_t *)(slot + TERN_CUDA_BLOCK_BYTES) + lane % 4;
     const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
-#pragma unroll
-    for (int step = 0; step < 4; step++) {
-#pragma unroll
-        for (int p = 0; p < 4; p++)
+    UNROLL for (int step = 0; step < 4; step++) {
+        UNROLL for (int p = 0; p < 4; p++)
             acc[p] = dp4a_us(words[step] & 0x03030303u << 2 * p, q[8 * step + 4 * (p / 2)], acc[p]);
     }
 }
@@ -67,8 +65,7 @@ static __device__ inline void gemv_stream(unsigned sum[2], uint8_t *ring, const 
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     const int first = begin + warp;
     const int n = first < end ? (end - first + GEMV_WARPS - 1) / GEMV_WARPS : 0;
-#pragma unroll
-    for (int i = 0; i < GEMV_STAGES - 1; i++) {
+    UNROLL for (int i = 0; i < GEMV_STAGES - 1; i++) {
         if (i < n) gemv_fetch(ring + i * GEMV_SLOT, from, first + i * GEMV_WARPS, lane);
         copy_commit();
     }

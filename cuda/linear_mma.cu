@@ -47,16 +47,14 @@ static __device__ inline void mma_fetch(uint8_t *slot, const linear_job &job, co
                                         int stage)
 {
     const int block0 = at.begin + stage * T::W_K;
-#pragma unroll
-    for (int i = (int)threadIdx.x; i < T::A_BYTES / 16; i += T::THREADS) {
+    UNROLL for (int i = (int)threadIdx.x; i < T::A_BYTES / 16; i += T::THREADS) {
         const int group = clamp_to(at.group0 + i / 32 % T::CTA_GROUPS, job.n_groups - 1);
         const int block = clamp_to(block0 + i / 32 / T::CTA_GROUPS, at.end - 1);
         const size_t from = (size_t)group * (size_t)job.n_blocks + (size_t)block;
         copy16_async(slot + i * 16, (const uint8_t *)job.a.w.codes + from * TERN_CUDA_BLOCK_BYTES +
                                         i % 32 * 16);
     }
-#pragma unroll
-    for (int i = (int)threadIdx.x; i < T::W_K * T::TOK * 8; i += T::THREADS) {
+    UNROLL for (int i = (int)threadIdx.x; i < T::W_K * T::TOK * 8; i += T::THREADS) {
         const int row = i / 8; /* of the slot: slice of k, token */
         const int tok = clamp_to(at.tok0 + row % T::TOK, job.a.n_tok - 1);
         const int block = clamp_to(block0 + row / T::TOK, at.end - 1);
@@ -75,24 +73,18 @@ static __device__ inline void mma_block(int sums[T::GRP][T::TOK / 8][4], const u
     const uint8_t *codes =
         slot + (warp_k * T::CTA_GROUPS + warp_m * T::GRP) * TERN_CUDA_BLOCK_BYTES;
     const uint8_t *q = slot + T::A_BYTES + (warp_k * T::TOK + lane % 8) * MMA_PITCH + lane / 8 * 16;
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
+    UNROLL for (int half = 0; half < 2; half++) {
         uint32_t b[T::TOK / 8][4];
-#pragma unroll
-        for (int n = 0; n < T::TOK / 8; n++)
+        UNROLL for (int n = 0; n < T::TOK / 8; n++)
             ldmatrix_x4(b[n], q + n * 8 * MMA_PITCH + half * 64);
-#pragma unroll
-        for (int g = 0; g < T::GRP; g++) {
+        UNROLL for (int g = 0; g < T::GRP; g++) {
             const uint2 two = *(const uint2 *)(codes + g * TERN_CUDA_BLOCK_BYTES + lane * 16 +
                                                half * 8);
-#pragma unroll
-            for (int step = 0; step < 2; step++) {
+            UNROLL for (int step = 0; step < 2; step++) {
                 const uint32_t word = step ? two.y : two.x;
                 uint32_t a[4];
-#pragma unroll
-                for (int p = 0; p < 4; p++) a[p] = word >> 2 * p & 0x03030303u;
-#pragma unroll
-                for (int n = 0; n < T::TOK / 8; n++) mma_us(sums[g][n], a, b[n] + 2 * step);
+                UNROLL for (int p = 0; p < 4; p++) a[p] = word >> 2 * p & 0x03030303u;
+                UNROLL for (int n = 0; n < T::TOK / 8; n++) mma_us(sums[g][n], a, b[n] + 2 * step);
             }
         }
     }
@@ -106,16 +98,13 @@ static __device__ inline void mma_share_k(int sums[T::REGS], unsigned *smem, int
     const int stride = 32 * T::W_M;
     __syncthreads();
     if (warp_k > 0) {
-#pragma unroll
-        for (int i = 0; i < T::REGS; i++)
+        UNROLL for (int i = 0; i < T::REGS; i++)
             smem[((warp_k - 1) * T::REGS + i) * stride + thread] = (unsigned)sums[i];
     }
     __syncthreads();
     if (warp_k > 0) return;
-#pragma unroll
-    for (int w = 0; w < T::W_K - 1; w++) {
-#pragma unroll
-        for (int i = 0; i < T::REGS; i++)
+    UNROLL for (int w = 0; w < T::W_K - 1; w++) {
+        UNROLL for (int i = 0; i < T::REGS; i++)
             sums[i] = (int)((unsigned)sums[i] + smem[(w * T::REGS + i) * stride + thread]);
     }
 }
@@ -131,16 +120,13 @@ static __device__ inline bool mma_share_split(int sums[T::REGS], const linear_jo
                         (size_t)tile * (size_t)(job.split * T::REGS * stride) + thread;
     if (warp_k == 0) {
         unsigned *own = partial + (size_t)blockIdx.z * (size_t)(T::REGS * stride);
-#pragma unroll
-        for (int i = 0; i < T::REGS; i++) own[i * stride] = (unsigned)sums[i];
+        UNROLL for (int i = 0; i < T::REGS; i++) own[i * stride] = (unsigned)sums[i];
     }
     if (!last_of_split(job, tile, (unsigned *)(SMEM() + T::TICKET))) return false;
     if (warp_k > 0) return true;
-#pragma unroll
-    for (int i = 0; i < T::REGS; i++) sums[i] = 0;
+    UNROLL for (int i = 0; i < T::REGS; i++) sums[i] = 0;
     for (int s = 0; s < job.split; s++, partial += T::REGS * stride) {
-#pragma unroll
-        for (int i = 0; i < T::REGS; i++)
+        UNROLL for (int i = 0; i < T::REGS; i++)
             sums[i] = (int)((unsigned)sums[i] + partial[i * stride]);
     }
     return true;
@@ -152,13 +138,10 @@ static __device__ inline void mma_store(const int sums[T::GRP][T::TOK / 8][4],
                                         const linear_job &job, const mma_place &at, int warp_m)
 {
     const int lane = (int)threadIdx.x % 32;
-#pragma unroll
-    for (int g = 0; g < T::GRP; g++) {
+    UNROLL for (int g = 0; g < T::GRP; g++) {
         const int row0 = (at.group0 + warp_m * T::GRP + g) * TERN_CUDA_ROWS + lane / 4;
-#pragma unroll
-        for (int n = 0; n < T::TOK / 8; n++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
+        UNROLL for (int n = 0; n < T::TOK / 8; n++) {
+            UNROLL for (int i = 0; i < 4; i++) {
                 const int row = row0 + 8 * (i / 2), tok = at.tok0 + n * 8 + lane % 4 * 2 + i % 2;
                 if (row < job.a.w.n_out && tok < job.a.n_tok)
                     linear_store(job.a, tok, row, (unsigned)sums[g][n][i]);
@@ -175,8 +158,7 @@ template <class T> static __global__ void linear_mma_kernel(linear_job job)
     const int n_stages = (at.end - at.begin + T::W_K - 1) / T::W_K;
     uint8_t *smem = SMEM();
 
-#pragma unroll
-    for (int i = 0; i < T::DEPTH - 1; i++) {
+    UNROLL for (int i = 0; i < T::DEPTH - 1; i++) {
         if (i < n_stages) mma_fetch<T>(smem + i * T::STAGE_BYTES, job, at, i);
         copy_commit();
     }

@@ -1,8 +1,8 @@
 /* norm.cu - NORM and ADD: rows of models with post-norms.
  *
- * NORM: a CTA of 256 threads owns a row, thread i is partial i of N2; the row comes from memory once
- * and from L1 the second time. y may be x: a thread writes only what it alone read, after the sum.
- * Prediction: both move 8 and 12 bytes a value; below some hundred rows the launch is what counts. */
+ * NORM: a CTA of 256 threads owns a row, thread i is partial i of N2; the row comes from memory
+ * once, then from L1. y may be x: a thread writes only what it alone read, after the sum.
+ * Prediction: 8 and 12 bytes a value; below some hundred rows the launch is what counts. */
 #include "cuda/launch.cuh"
 #include "cuda/row.cuh"
 

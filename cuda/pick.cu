@@ -4,8 +4,8 @@
  * are scattered there and NaN marks the ids that are left out, so that one path serves both. Lists
  * are applied by a thread for each entry, top-k and top-p are bounds in the order that the radix
  * select finds, and the draw walks the ids by two scans. All sums are integers: the arrangement of
- * threads cannot change the answer. Prediction: a row of 128256 is 0.5 MB, read some 4 times (greedy
- * 2) to 16 times (top-k and top-p) from L2 by one SM at about 100 GB/s: 10 to 80 us. */
+ * threads cannot change the answer. Prediction: a row of 128256 is 0.5 MB, read 2 (greedy) to 16
+ * times (top-k and top-p) from L2 by one SM at about 100 GB/s: 10 to 80 us. */
 #include "cuda/pick.cuh"
 #include "cuda/warp.cuh"
 
@@ -92,8 +92,8 @@ static __device__ inline void fill_row(float *l, const pick_args &a, const pick_
     __syncthreads();
 }
 
-/* Every entry of a list looks for its token, not the other way round; the ids of a list are distinct,
- * so that no two threads meet. What is left out stays NaN. */
+/* Every entry of a list looks for its token, not the other way round; the ids of a list are
+ * distinct, so that no two threads meet. What is left out stays NaN. */
 static __device__ inline void adjust_row(float *l, const pick_row &p, int n_vocab)
 {
     for (int i = (int)threadIdx.x; i < p.n_counts; i += PICK_THREADS) {

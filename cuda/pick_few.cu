@@ -1,9 +1,9 @@
 /* pick_few.cu - PICK from at most 256 candidates, what greedy and top-k sampling ask for.
  *
  * A CTA owns a row and a thread a candidate, which it compares with all others: its rank decides
- * top-k, the weights before it top-p, the weights of lower ids where the draw stops. No order is ever
- * made. Prediction: 3 passes over n candidates of 12 bytes in shared memory, one address at a time
- * for the whole warp: 1 us at n = 40, 5 us at 256. */
+ * top-k, the weights before it top-p, the weights of lower ids where the draw stops. Nothing is
+ * sorted. Prediction: 3 passes over n candidates of 16 bytes in shared memory, one address at a
+ * time for the whole warp: 1 us at n = 40, 5 us at 256. */
 #include "cuda/pick.cuh"
 
 namespace TERN_GPU {
@@ -61,8 +61,8 @@ static __device__ inline uint64_t weights_up_to(const few_smem *s, int id, int n
     return sum;
 }
 
-/* Everything but greedy, for a thread with a candidate of this rank or without one; the thread whose
- * candidate it is writes the answer. */
+/* Everything but greedy, for a thread with a candidate of this rank, or without one; the thread
+ * whose candidate is drawn writes the answer. */
 static __device__ inline void draw_few(few_smem *s, const pick_row &p, tern_candidate c, int rank,
                                        const pick_args &a)
 {

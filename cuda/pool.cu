@@ -1,7 +1,7 @@
 /* pool.cu - POOL: one row per sequence, the mean of its tokens or the last one, then L2.
  *
- * Mean: a CTA owns 32 columns of a sequence. Warp w adds partials w, w + 8, ... of N2, lanes side by
- * side in a row of x; the 256 partials of every column meet in shared memory and fold as a tree.
+ * Mean: a CTA owns 32 columns of a sequence. Warp w adds partials w, w + 8, ... of N2, its lanes
+ * side by side in a row of x; the 256 partials of a column fold in shared memory as a tree.
  * L2: a CTA of 256 threads owns a row, as in NORM. Prediction: x is read once, at 128 bytes a warp:
  * bound by memory. */
 #include "cuda/launch.cuh"

@@ -9,7 +9,11 @@
 
 #ifdef TERN_EMU
 #include "ptx_emu.h" /* in cuda/emu, which the emulator's build searches first */
+#define UNROLL
 #else
+
+/* Before a loop of constant length whose arrays must stay in registers. */
+#define UNROLL _Pragma("unroll")
 
 /* The dynamic shared memory of the CTA: the only shared memory a kernel has. */
 #define SMEM() tern_shared_memory
@@ -127,6 +131,24 @@ static __device__ __forceinline__ void wait_flag(const unsigned *flag, unsigned 
     while (*(const volatile unsigned *)flag < value) {
     }
     __threadfence();
+}
+
+/* Programmatic dependent launch, for kernels launched with that attribute (sm_90; elsewhere a
+ * kernel begins when the one before it has ended). The first lets the next kernel of the stream
+ * begin; the second, called by every thread, waits until the one before has ended and its writes
+ * are seen. */
+static __device__ __forceinline__ void begin_dependent(void)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ void wait_predecessor(void)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 #endif /* TERN_EMU */

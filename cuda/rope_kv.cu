@@ -2,8 +2,8 @@
  *
  * A warp owns one head of one token. A lane holds the components lane + 32*i, i < 4, of the lower
  * half of the head and their partners in the upper half, which is all that the rotation needs; sums
- * and maxima go by shuffles. Prediction: 2B4T has 30 heads of 512 bytes: latency alone, about 2 us a
- * launch; the scattered bytes of K cost a sector each, 128 to 256 a head. */
+ * and maxima go by shuffles. Prediction: 2B4T has 30 heads of 512 bytes: latency alone, about 2 us
+ * a launch; the scattered elements of K cost a sector each, 32 (i8) to 128 (f16) a head. */
 #include "cuda/launch.cuh"
 #include "cuda/warp.cuh"
 

@@ -1,5 +1,5 @@
-/* warp.cuh - what the lanes of a warp find out together. Called by all 32 lanes; every lane gets the
- * answer. */
+/* warp.cuh - what the lanes of a warp find out together. Called by all 32 lanes; every lane gets
+ * the answer. */
 #ifndef TERN_CUDA_WARP_CUH
 #define TERN_CUDA_WARP_CUH
 
@@ -27,8 +27,8 @@ static __device__ inline float warp_max(float value)
     return value;
 }
 
-/* The last five steps of a tree of N2: lane j holds partial j of 32. Sums commute, so that all lanes
- * end with the bits of lane 0. */
+/* The last five steps of a tree of N2: lane j holds partial j of 32. Sums commute, so that all
+ * lanes end with the bits of lane 0. */
 static __device__ inline float warp_tree_sum(float partial)
 {
     for (int h = WARP_LANES / 2; h >= 1; h /= 2)

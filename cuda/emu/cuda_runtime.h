@@ -39,6 +39,7 @@ enum cudaError_t {
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
     cudaErrorNoKernelImageForDevice = 209,
+    cudaErrorECCUncorrectable = 214,
     cudaErrorInvalidResourceHandle = 400,
     cudaErrorNotReady = 600,
     cudaErrorIllegalAddress = 700,
@@ -192,11 +193,11 @@ struct cudaLaunchConfig_t {
 
 #define TERN_EMU_ARGS_BYTES 4096 /* what CUDA allows for the parameters of a kernel */
 
-/* A kernel without its type. `name` is what reports call it. */
+/* A kernel without its type. */
 struct emu_kernel {
     void (*function)(void);
     void (*call)(void (*function)(void), const void *args);
-    const char *name;
+    const char *args_type; /* a text that ends in "Args = ...]" */
 };
 
 template <class Args> static inline void emu_call(void (*function)(void), const void *args)
@@ -204,9 +205,7 @@ template <class Args> static inline void emu_call(void (*function)(void), const 
     ((void (*)(Args))function)(*(const Args *)args);
 }
 
-/* Ends in "[with Args = ...]" or "[Args = ...]", which emu_launch() shortens: a kernel goes by the
- * name of its argument struct. */
-template <class Args> static inline const char *emu_name_of(void)
+template <class Args> static inline const char *emu_type_of(void)
 {
     return __PRETTY_FUNCTION__;
 }
@@ -222,7 +221,7 @@ static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config,
 {
     static_assert(sizeof(Args) <= TERN_EMU_ARGS_BYTES, "too many bytes of parameters");
     static_assert(__is_trivially_copyable(Args), "a kernel takes plain data");
-    return emu_launch(config, {(void (*)(void))kernel, emu_call<Args>, emu_name_of<Args>()}, &args,
+    return emu_launch(config, {(void (*)(void))kernel, emu_call<Args>, emu_type_of<Args>()}, &args,
                       sizeof args);
 }
 

@@ -25,6 +25,23 @@ void tern_emu_set_memory(int device, size_t bytes);
  * and the lines where threads wait. Valid until the next error or cudaDeviceReset(). */
 const char *tern_emu_report(int device);
 
+/* What may go wrong. */
+typedef enum tern_emu_fault {
+    TERN_EMU_NO_FAULT,
+    /* states: they hold until the fault is set again */
+    TERN_EMU_NO_DRIVER,     /* driver version 0: cudaErrorInsufficientDriver */
+    TERN_EMU_OLD_DRIVER,    /* a driver for CUDA 11.4: cudaErrorInsufficientDriver */
+    TERN_EMU_NO_DEVICE,     /* cudaErrorNoDevice */
+    TERN_EMU_OTHER_DEVICE,  /* sm_61: launches give cudaErrorNoKernelImageForDevice */
+    /* events: they strike once */
+    TERN_EMU_ALLOC_FAILS,   /* cudaMalloc: cudaErrorMemoryAllocation */
+    TERN_EMU_LAUNCH_FAILS,  /* a launch: cudaErrorLaunchOutOfResources, not sticky */
+    TERN_EMU_DEVICE_LOST,   /* a kernel ends with cudaErrorECCUncorrectable, sticky */
+} tern_emu_fault;
+
+/* Chooses what goes wrong on all devices; an event strikes after it has spared `after` calls. */
+void tern_emu_set_fault(tern_emu_fault fault, unsigned after);
+
 #ifdef __cplusplus
 }
 #endif

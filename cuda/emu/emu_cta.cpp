@@ -165,11 +165,20 @@ void emu_cta_poll(emu_cta *cta)
 
 /* ---- reports --------------------------------------------------------------------------------- */
 
+void emu_name_cta(char *out, size_t bytes, const emu_cta *cta)
+{
+    char name[100];
+    emu_kernel_name(name, sizeof name, &cta->grid->launch->kernel);
+    snprintf(out, bytes, "kernel %s, block (%u,%u,%u)", name, cta->index.x, cta->index.y,
+             cta->index.z);
+}
+
 void emu_name_thread(char *out, size_t bytes, const emu_thread *thread)
 {
-    const uint3 b = thread->cta->index, t = thread->index;
-    snprintf(out, bytes, "kernel of %s, block (%u,%u,%u), thread (%u,%u,%u)",
-             thread->cta->grid->launch->kernel.name, b.x, b.y, b.z, t.x, t.y, t.z);
+    char cta[160];
+    emu_name_cta(cta, sizeof cta, thread->cta);
+    snprintf(out, bytes, "%s, thread (%u,%u,%u)", cta, thread->index.x, thread->index.y,
+             thread->index.z);
 }
 
 void emu_thread_fails(int code, const char *what)
@@ -301,11 +310,11 @@ void emu_cta_end(emu_cta *cta)
     emu_allow(cta->block, cta->block_bytes);
     const bool front = emu_zone_intact(cta->block, ZONE_BYTES);
     if (!front || !emu_zone_intact(cta->smem + launch->smem_bytes, ZONE_BYTES)) {
-        const uint3 b = cta->index;
+        char name[160];
+        emu_name_cta(name, sizeof name, cta);
         emu_device_fails(cta->grid->device, cudaErrorIllegalAddress,
-                         "kernel of %s, block (%u,%u,%u): wrote %s its %zu bytes of shared memory",
-                         launch->kernel.name, b.x, b.y, b.z, front ? "behind" : "before",
-                         launch->smem_bytes);
+                         "%s: wrote %s its %zu bytes of shared memory", name,
+                         front ? "behind" : "before", launch->smem_bytes);
     }
     emu_cta_abandon(cta);
 }

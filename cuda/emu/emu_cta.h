@@ -100,11 +100,13 @@ struct emu_grid {
     emu_device *device;
     const emu_launch_desc *launch;
     uint64_t n_ctas, n_begun, first, step; /* CTA i of the order is (first + i * step) % n_ctas */
+    unsigned go; /* 1: the kernel before it in the stream is done */
     int n_resident, max_resident;
     emu_cta *resident[EMU_MAX_RESIDENT];
 };
 
-/* "kernel, block (x,y,z), thread (x,y,z)" */
+/* "kernel NAME, block (x,y,z)", and with ", thread (x,y,z)" behind. */
+void emu_name_cta(char *out, size_t bytes, const emu_cta *cta);
 void emu_name_thread(char *out, size_t bytes, const emu_thread *thread);
 
 } /* namespace tern_emu_rt */

@@ -24,6 +24,7 @@ static void grid_begin(emu_grid *grid, emu_device *device, const emu_launch_desc
     *grid = {};
     grid->device = device;
     grid->launch = launch;
+    grid->go = 1;
     grid->n_ctas = (uint64_t)g.x * g.y * g.z;
     grid->first = emu_random() % grid->n_ctas;
     do {
@@ -117,10 +118,11 @@ static void report_dead_wait(emu_grid *grid)
 static void grid_end(emu_grid *grid)
 {
     for (int i = 0; i < grid->n_resident; i++) emu_cta_abandon(grid->resident[i]);
-    char what[200];
-    if (grid->device->error == cudaSuccess && emu_zone_broken(grid->device, what, sizeof what))
-        emu_device_fails(grid->device, cudaErrorIllegalAddress, "kernel of %s: %s",
-                         grid->launch->kernel.name, what);
+    char what[200], name[100];
+    if (grid->device->error != cudaSuccess) return;
+    if (!emu_zone_broken(grid->device, what, sizeof what)) return;
+    emu_kernel_name(name, sizeof name, &grid->launch->kernel);
+    emu_device_fails(grid->device, cudaErrorIllegalAddress, "kernel %s: %s", name, what);
 }
 
 void emu_run_kernel(emu_device *device, const emu_launch_desc *launch)
@@ -129,6 +131,24 @@ void emu_run_kernel(emu_device *device, const emu_launch_desc *launch)
     grid_begin(&grid, device, launch);
     if (!grid_advance(&grid)) report_dead_wait(&grid);
     grid_end(&grid);
+}
+
+void emu_run_dependent(emu_device *device, const emu_launch_desc *first,
+                       const emu_launch_desc *second)
+{
+    emu_grid grid;
+    grid_begin(&grid, device, second);
+    grid.go = 0;
+    grid_advance(&grid);
+    emu_run_kernel(device, first);
+    grid.go = 1;
+    if (!grid_advance(&grid)) report_dead_wait(&grid);
+    grid_end(&grid);
+}
+
+void emu_wait_predecessor(emu_site site)
+{
+    emu_wait_flag(&emu_self.thread->cta->grid->go, 1, site);
 }
 
 } /* namespace tern_emu_rt */

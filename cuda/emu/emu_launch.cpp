@@ -1,4 +1,5 @@
 /* emu_launch.cpp - the checks of a launch, with the codes that the runtime gives. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,21 +97,12 @@ static cudaError_t check(const emu_device *device, const cudaLaunchConfig_t *con
     return config->dynamicSmemBytes > allowed ? cudaErrorInvalidValue : cudaSuccess;
 }
 
-/* "... [with Args = tern_emu::add_args]" becomes "tern_emu::add_args", in memory that stays. */
-static const char *short_name(const char *pretty)
+void emu_kernel_name(char *out, size_t out_bytes, const emu_kernel *kernel)
 {
-    static char *names[256];
-    static size_t n_names;
-    const char *begin = strstr(pretty, "Args = ");
-    if (!begin) return pretty;
-    begin += strlen("Args = ");
-    const size_t length = strcspn(begin, "];");
-    for (size_t i = 0; i < n_names; i++)
-        if (strncmp(names[i], begin, length) == 0 && !names[i][length]) return names[i];
-    char *name = n_names < 256 ? strndup(begin, length) : nullptr;
-    if (!name) return begin;
-    names[n_names++] = name;
-    return name;
+    if (emu_symbol_name(out, out_bytes, kernel->function)) return;
+    const char *type = strstr(kernel->args_type, "Args = ");
+    type = type ? type + strlen("Args = ") : kernel->args_type;
+    snprintf(out, out_bytes, "of %.*s", (int)strcspn(type, "];"), type);
 }
 
 cudaError_t emu_launch(const cudaLaunchConfig_t *config, emu_kernel kernel, const void *args,
@@ -119,14 +111,16 @@ cudaError_t emu_launch(const cudaLaunchConfig_t *config, emu_kernel kernel, cons
     EMU_LOCKED;
     emu_device *device = emu_current();
     if (device->error != cudaSuccess) return emu_result(device->error);
-    const cudaError_t status = check(device, config, kernel.function);
+    cudaError_t status = check(device, config, kernel.function);
+    if (emu_fault_is(TERN_EMU_OTHER_DEVICE)) status = cudaErrorNoKernelImageForDevice;
+    if (emu_fault_strikes(TERN_EMU_LAUNCH_FAILS)) status = cudaErrorLaunchOutOfResources;
     if (status != cudaSuccess) return emu_result(status);
-    kernel.name = short_name(kernel.name);
     emu_launch_desc launch = {kernel, args, config->gridDim, config->blockDim,
-                              config->dynamicSmemBytes, 0};
+                              config->dynamicSmemBytes, false};
     for (unsigned i = 0; i < config->numAttrs; i++)
         if (config->attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization)
-            launch.dependent = config->attrs[i].val.programmaticStreamSerializationAllowed;
+            launch.dependent = config->attrs[i].val.programmaticStreamSerializationAllowed != 0 &&
+                               device->arch >= 90;
     return emu_result(emu_stream_launch(device, config->stream, &launch, args_bytes));
 }
 

@@ -147,7 +147,8 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
         return cudaSuccess;
     }
     const size_t used = device->used_bytes;
-    if (used > device->total_bytes || bytes > device->total_bytes - used)
+    if (used > device->total_bytes || bytes > device->total_bytes - used ||
+        emu_fault_strikes(TERN_EMU_ALLOC_FAILS))
         return emu_result(cudaErrorMemoryAllocation);
     emu_allocation *a = allocate(bytes);
     if (!a) return emu_result(cudaErrorMemoryAllocation);

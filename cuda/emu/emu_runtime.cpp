@@ -30,6 +30,8 @@ emu_device emu_devices[TERN_EMU_DEVICES] = {device_like(90), device_like(75)};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t random_state;
+static tern_emu_fault fault;
+static unsigned fault_after;
 static __thread int current_device;
 static __thread cudaError_t last_error;
 
@@ -56,6 +58,18 @@ uint64_t emu_random(void)
 emu_device *emu_current(void)
 {
     return &emu_devices[current_device];
+}
+
+bool emu_fault_is(tern_emu_fault what)
+{
+    return fault == what;
+}
+
+bool emu_fault_strikes(tern_emu_fault what)
+{
+    if (fault != what || fault_after-- > 0) return false;
+    fault = TERN_EMU_NO_FAULT;
+    return true;
 }
 
 /* ---- errors ---------------------------------------------------------------------------------- */
@@ -112,6 +126,7 @@ static const emu_error_text error_texts[] = {
     TEXT(cudaErrorInvalidDevice, "invalid device ordinal"),
     TEXT(cudaErrorNoKernelImageForDevice,
          "no kernel image is available for execution on the device"),
+    TEXT(cudaErrorECCUncorrectable, "uncorrectable ECC error encountered"),
     TEXT(cudaErrorInvalidResourceHandle, "invalid resource handle"),
     TEXT(cudaErrorNotReady, "device not ready"),
     TEXT(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
@@ -144,9 +159,20 @@ const char *cudaGetErrorString(cudaError_t code)
 
 /* ---- devices --------------------------------------------------------------------------------- */
 
+/* Why there is no device at all, if so. */
+static cudaError_t absence(void)
+{
+    if (fault == TERN_EMU_NO_DRIVER || fault == TERN_EMU_OLD_DRIVER)
+        return cudaErrorInsufficientDriver;
+    return fault == TERN_EMU_NO_DEVICE ? cudaErrorNoDevice : cudaSuccess;
+}
+
 cudaError_t cudaDriverGetVersion(int *version)
 {
-    *version = CUDART_VERSION;
+    EMU_LOCKED;
+    *version = fault == TERN_EMU_NO_DRIVER    ? 0
+               : fault == TERN_EMU_OLD_DRIVER ? 11040
+                                              : CUDART_VERSION;
     return cudaSuccess;
 }
 
@@ -158,15 +184,25 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = TERN_EMU_DEVICES;
-    return cudaSuccess;
+    EMU_LOCKED;
+    const cudaError_t status = absence();
+    *count = status == cudaSuccess ? TERN_EMU_DEVICES : 0;
+    return emu_result(status);
+}
+
+/* Whether there is a device of that number. */
+static cudaError_t presence(int device)
+{
+    if (absence() != cudaSuccess) return absence();
+    return device < 0 || device >= TERN_EMU_DEVICES ? cudaErrorInvalidDevice : cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device)
 {
-    if (device < 0 || device >= TERN_EMU_DEVICES) return emu_result(cudaErrorInvalidDevice);
-    current_device = device;
     EMU_LOCKED;
+    const cudaError_t status = presence(device);
+    if (status != cudaSuccess) return emu_result(status);
+    current_device = device;
     return emu_result(emu_devices[device].error);
 }
 
@@ -178,13 +214,15 @@ cudaError_t cudaGetDevice(int *device)
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device)
 {
-    if (device < 0 || device >= TERN_EMU_DEVICES) return emu_result(cudaErrorInvalidDevice);
     EMU_LOCKED;
+    const cudaError_t status = presence(device);
+    if (status != cudaSuccess) return emu_result(status);
     const emu_device *d = &emu_devices[device];
+    const int arch = fault == TERN_EMU_OTHER_DEVICE ? 61 : d->arch;
     *out = {};
-    snprintf(out->name, sizeof out->name, "Emulated sm_%d", d->arch);
-    out->major = d->arch / 10;
-    out->minor = d->arch % 10;
+    snprintf(out->name, sizeof out->name, "Emulated sm_%d", arch);
+    out->major = arch / 10;
+    out->minor = arch % 10;
     out->totalGlobalMem = d->total_bytes;
     out->multiProcessorCount = d->n_sm;
     out->sharedMemPerBlock = 48 * 1024;
@@ -257,6 +295,13 @@ void tern_emu_set_memory(int device, size_t bytes)
 {
     EMU_LOCKED;
     emu_devices[device].total_bytes = bytes;
+}
+
+void tern_emu_set_fault(tern_emu_fault what, unsigned after)
+{
+    EMU_LOCKED;
+    fault = what;
+    fault_after = after;
 }
 
 const char *tern_emu_report(int device)

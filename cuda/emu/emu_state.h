@@ -36,6 +36,10 @@ void emu_unlock(int *);
 /* Remembers a failed call for cudaGetLastError(); returns the code. */
 cudaError_t emu_result(cudaError_t code);
 
+/* Whether the fault is the one that tests have set; and, for events, whether it strikes now. */
+bool emu_fault_is(tern_emu_fault fault);
+bool emu_fault_strikes(tern_emu_fault fault);
+
 /* Sets the device's sticky error and its sentence, if it has none yet. */
 __attribute__((format(printf, 3, 4))) void emu_device_fails(emu_device *device, cudaError_t code,
                                                             const char *format, ...);
@@ -78,7 +82,7 @@ struct emu_launch_desc {
     const void *args;
     dim3 grid, block;
     size_t smem_bytes;
-    int dependent; /* may begin before its predecessor in the stream ends */
+    bool dependent; /* may begin before its predecessor in the stream ends */
 };
 
 /* CTAs that one SM holds at a time. */
@@ -86,6 +90,17 @@ int emu_ctas_per_sm(const emu_device *device, unsigned threads, size_t smem_byte
 
 /* Runs a kernel to its end, or to the error of the device. */
 void emu_run_kernel(emu_device *device, const emu_launch_desc *launch);
+
+/* Runs two of a stream, of which the second one is dependent: it goes as far as it can without the
+ * first, which only then begins. What it does too early shows. */
+void emu_run_dependent(emu_device *device, const emu_launch_desc *first,
+                       const emu_launch_desc *second);
+
+/* What reports call a kernel: its name, or else the type of its arguments. */
+void emu_kernel_name(char *out, size_t out_bytes, const emu_kernel *kernel);
+
+/* The name of a function of the program (emu_symbol.cpp); false if it is not to be had. */
+bool emu_symbol_name(char *out, size_t out_bytes, void (*function)(void));
 
 /* Forgets the attributes that were set for the device's kernels. */
 void emu_launch_reset(emu_device *device);

@@ -73,21 +73,44 @@ static void recycle(emu_item *item)
     spare = item;
 }
 
+static emu_item *take_item(emu_stream *stream)
+{
+    emu_item *item = stream->head;
+    stream->head = item->next;
+    if (!stream->head) stream->tail = &stream->head;
+    return item;
+}
+
+/* Runs a kernel, together with a dependent one behind it. */
+static void do_launch(emu_stream *stream, const emu_item *item)
+{
+    emu_device *device = stream->device;
+    const emu_item *next = stream->head;
+    if (next && next->kind == ITEM_LAUNCH && next->launch.dependent) {
+        emu_item *taken = take_item(stream);
+        emu_run_dependent(device, &item->launch, &taken->launch);
+        recycle(taken);
+    } else {
+        emu_run_kernel(device, &item->launch);
+    }
+    if (emu_fault_strikes(TERN_EMU_DEVICE_LOST))
+        emu_device_fails(device, cudaErrorECCUncorrectable, "the device was lost, as asked for");
+}
+
 /* Does the first item of a stream; false if it waits for an event, or there is none. */
 static bool do_next(emu_stream *stream)
 {
-    emu_item *item = stream->head;
-    if (!item) return false;
-    if (item->kind == ITEM_WAIT && item->event->done < item->serial) return false;
-    stream->head = item->next;
-    if (!stream->head) stream->tail = &stream->head;
+    if (!stream->head) return false;
+    if (stream->head->kind == ITEM_WAIT && stream->head->event->done < stream->head->serial)
+        return false;
+    emu_item *item = take_item(stream);
     if (item->kind == ITEM_RECORD) {
         item->event->done = item->serial;
         item->event->done_ns = tern_now_ns();
     } else if (stream->device->error != cudaSuccess) {
         /* after an error nothing is done any more */
     } else if (item->kind == ITEM_LAUNCH) {
-        emu_run_kernel(stream->device, &item->launch);
+        do_launch(stream, item);
     } else if (item->kind != ITEM_WAIT) {
         do_rows(item);
     }

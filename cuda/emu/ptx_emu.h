@@ -85,5 +85,15 @@ static inline void wait_flag(const unsigned *flag, unsigned value, TERN_EMU_WHER
     emu_wait_flag(flag, value, {"wait_flag", file, line});
 }
 
+static inline void begin_dependent(void)
+{
+    /* the dependent kernel has run as far as it can already */
+}
+
+static inline void wait_predecessor(TERN_EMU_WHERE)
+{
+    emu_wait_predecessor({"wait_predecessor", file, line});
+}
+
 } /* namespace tern_emu_rt */
 #endif

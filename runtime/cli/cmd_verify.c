@@ -1,7 +1,6 @@
 /* cmd_verify.c - `tern verify`: does this machine compute what it should, and is the model what its
  * maker made? Kernels against known answers, memory against the plan, log-probabilities against the
  * maker's. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,9 +33,24 @@ static void add(report *r, const char *name, int passed, const char *detail)
 {
     json_array_append_new(r->checks, json_pack("{s:s, s:b, s:s}", "check", name, "passed", passed,
                                                "detail", detail));
-    if (!r->json) printf("%-6s %-18s %s\n", passed ? "ok" : "FAILED", name, detail);
+    if (!r->json)
+        printf("%s%-6s%s %-18s %s\n", cli_color(stdout, passed ? CLI_GREEN : CLI_RED),
+               passed ? "ok" : "FAILED", cli_color(stdout, CLI_PLAIN), name, detail);
     if (!passed && r->status == TERN_OK)
         r->status = tern_fail(r->err, TERN_E_SELF_TEST, "%s: %s", name, detail);
+}
+
+/* One line a class and device. */
+static void check_classes(report *r, const char *device, const tern_memory *planned,
+                          const tern_memory *used)
+{
+    for (int c = 0; c < TERN_N_MEMORY_CLASSES; c++) {
+        char detail[160];
+        snprintf(detail, sizeof detail, "%s, %s: planned %llu bytes, allocated %llu", device,
+                 tern_memory_class_name((tern_memory_class)c),
+                 (unsigned long long)planned->bytes[c], (unsigned long long)used->bytes[c]);
+        add(r, "memory class", planned->bytes[c] == used->bytes[c], detail);
+    }
 }
 
 /* The devices were opened, so their known answers hold; the plan's bytes must be the real ones. */
@@ -57,6 +71,8 @@ static int check_memory(report *r, const cli_session *s, tern_error *err)
         snprintf(detail, sizeof detail, "%s, planned %llu bytes, allocated %llu", info->name,
                  (unsigned long long)memory.total, (unsigned long long)used);
         add(r, "memory", memory.total == used, detail);
+        const tern_memory by_class = tern_engine_memory(s->engine, i);
+        check_classes(r, info->name, &memory, &by_class);
     }
     return TERN_OK;
 }
@@ -105,14 +121,11 @@ static int verify(int argc, char **argv, tern_error *err)
     report r = {json_array(), o.json, TERN_OK, err};
     status = check_memory(&r, &session, err);
     if (status == TERN_OK) status = check_canary(&r, &session, err);
-    if (status == TERN_OK && o.json) {
-        json_t *object =
+    if (status == TERN_OK && o.json)
+        status = cli_print_json(
             json_pack("{s:s, s:b, s:O}", "model", tern_model_config_of(session.model)->name,
-                      "passed", r.status == TERN_OK, "checks", r.checks);
-        json_dumpf(object, stdout, JSON_INDENT(2));
-        printf("\n");
-        json_decref(object);
-    }
+                      "passed", r.status == TERN_OK, "checks", r.checks),
+            err);
     json_decref(r.checks);
     cli_close(&session);
     return status == TERN_OK ? r.status : status;

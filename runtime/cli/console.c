@@ -30,9 +30,23 @@ void cli_catch_interrupt(void)
     sigaction(SIGINT, &action, NULL); /* a second Ctrl-C ends the program at once */
 }
 
+void cli_keep_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigaction(SIGINT, &action, NULL); /* without SA_RESTART: a read returns */
+    interrupt_seen = 0;
+}
+
 int cli_interrupted(void)
 {
     return interrupt_seen != 0;
+}
+
+const char *cli_color(FILE *to, cli_color_name color)
+{
+    static const char *const codes[] = {"\033[0m", "\033[1m", "\033[31m", "\033[32m", "\033[33m"};
+    const char *no_color = getenv("NO_COLOR");
+    return (no_color && *no_color) || !isatty(fileno(to)) ? "" : codes[color];
 }
 
 static int show_progress(void *user, const char *activity, uint64_t done, uint64_t total)
@@ -61,28 +75,47 @@ void cli_progress_end(void)
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
 }
 
+int cli_open_model(tern_model **out, const cli_model_options *options, tern_error *err)
+{
+    static const char *const activations[] = {NULL, "relu2", "silu", "gelu"};
+    const tern_model_options o = {.pretokenizer = options->pretokenizer,
+                                  .activation = activations[options->activation],
+                                  .i2s_layout = (char)('a' + options->i2s_layout),
+                                  .tl_config = options->tl_config};
+    return tern_model_open_with(out, options->model, &o, err);
+}
+
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err)
 {
-    cli_session session = {0};
-    int status = tern_model_open(&session.model, options->model, err);
+    const cli_batch one = {.n_seq = 1};
+    return cli_open_batch(out, options, &one, err);
+}
+
+int cli_open_batch(cli_session *out, const cli_model_options *options, const cli_batch *batch,
+                   tern_error *err)
+{
+    out->model = NULL;
+    out->engine = NULL;
+    int status = cli_open_model(&out->model, options, err);
     if (status != TERN_OK) return status;
     const tern_workload workload = {.n_ctx = options->n_ctx,
-                                    .n_seq = 1,
+                                    .n_seq = batch->n_seq,
+                                    .n_tok = batch->n_tok,
                                     .kv_type = (tern_kv_type)options->kv,
                                     .head_type = (tern_head_type)options->head};
-    tern_plan plan;
-    status = tern_plan_layers(&plan, tern_model_config_of(session.model),
-                              options->device ? options->device : "cpu", &workload, err);
+    const tern_model_config *config = tern_model_config_of(out->model);
+    status = cli_plan_make(&out->plan, config, options, &workload, err);
     if (status == TERN_OK) {
+        cli_plan_say(&out->plan, config);
+        if (batch->n_pages) out->plan.plan.n_pages = batch->n_pages;
         const tern_engine_options engine = {.device = {.n_threads = options->n_threads},
+                                            .n_queue = batch->n_queue,
+                                            .n_spill_pages = batch->n_spill_pages,
                                             .progress = cli_progress()};
-        status = tern_engine_create(&session.engine, session.model, &plan, &engine, err);
+        status = tern_engine_create(&out->engine, out->model, &out->plan.plan, &engine, err);
         cli_progress_end();
     }
-    if (status == TERN_OK)
-        *out = session;
-    else
-        tern_model_close(session.model);
+    if (status != TERN_OK) tern_model_close(out->model);
     return status;
 }
 
@@ -132,4 +165,12 @@ int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const cha
     *ids = list;
     *n = (int)used;
     return TERN_OK;
+}
+
+int cli_print_json(json_t *object, tern_error *err)
+{
+    if (!object) return tern_fail(err, TERN_E_FIT, "no memory for the JSON answer");
+    const int failed = json_dumpf(object, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF;
+    json_decref(object);
+    return failed ? tern_fail(err, TERN_E_IO, "cannot write to standard output") : TERN_OK;
 }
