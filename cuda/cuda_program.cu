@@ -281,7 +281,10 @@ int gpu_program_create(tern_program **out, tern_device *device, const tern_op *o
         gpu_program_destroy(&program->base);
         return status;
     }
-    for (int i = 0; i < n_ops; i++) bind(&program->ops[i], &ops[i], program, limits);
+    for (int i = 0; i < n_ops; i++) {
+        bind(&program->ops[i], &ops[i], program, limits);
+        program->ops[i].part = tern_step_part_of(ops, n_ops, i);
+    }
     program->n_ops = n_ops;
     *out = &program->base;
     return TERN_OK;

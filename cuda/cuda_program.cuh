@@ -5,6 +5,7 @@
 #define TERN_CUDA_PROGRAM_CUH
 
 #include "cuda/cuda_device.cuh"
+#include "cuda/step_part.h"
 
 namespace TERN_GPU {
 
@@ -12,6 +13,7 @@ namespace TERN_GPU {
 struct gpu_op {
     tern_op_kind kind;
     int layer;
+    tern_step_part part; /* for profilers */
     union {
         embed_args embed;
         norm_quant_args norm_quant;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cuda/cuda_program.cuh"
+#include "cuda/nvtx.cuh"
 
 namespace TERN_GPU {
 
@@ -200,6 +201,27 @@ static cudaError_t run_op(run *r, const gpu_op *op)
     }
 }
 
+/* All operations, each under the range of its part of the step. */
+static cudaError_t run_ops(run *r)
+{
+    const gpu_program *program = r->program;
+    cudaError_t error = cudaSuccess;
+    nvtx_begin(tern_step_part_of_batch(r->batch), r->batch->n_tok);
+    for (int i = 0; i < program->n_ops && error == cudaSuccess; i++) {
+        const gpu_op *op = &program->ops[i];
+        const int opens = i == 0 || op->part != op[-1].part || op->layer != op[-1].layer;
+        if (opens && i > 0) nvtx_end();
+        if (opens) nvtx_begin(op->part, op->layer);
+        error = run_op(r, op);
+        if (error == cudaSuccess) continue;
+        char place[TERN_PLACE_BYTES];
+        gpu_stream_error(&r->stream->base, error, tern_op_place(place, op->kind, op->layer));
+    }
+    if (program->n_ops > 0) nvtx_end();
+    nvtx_end();
+    return error;
+}
+
 int gpu_program_run(tern_program *base, tern_stream *stream, const tern_batch *batch,
                     tern_error *err)
 {
@@ -210,17 +232,15 @@ int gpu_program_run(tern_program *base, tern_stream *stream, const tern_batch *b
              &program->slots[program->next_slot], 0, 0};
     r.to.stream = r.stream->stream;
     program->next_slot = (program->next_slot + 1) % BATCH_SLOTS;
+    nvtx_begin(TERN_PART_STEP, batch->n_tok);
+    nvtx_begin(TERN_PART_COPY, batch->n_tok);
     cudaError_t error = enter(base->device);
     if (error == cudaSuccess) error = cudaEventSynchronize(r.slot->copied);
     if (error == cudaSuccess) error = copy_batch(&r);
     if (error != cudaSuccess) gpu_stream_error(stream, error, "the copy of a batch");
-    for (int i = 0; i < program->n_ops && error == cudaSuccess; i++) {
-        const gpu_op *op = &program->ops[i];
-        char place[TERN_PLACE_BYTES];
-        error = run_op(&r, op);
-        if (error != cudaSuccess)
-            gpu_stream_error(stream, error, tern_op_place(place, op->kind, op->layer));
-    }
+    nvtx_end();
+    if (error == cudaSuccess) error = run_ops(&r);
+    nvtx_end();
     const cudaError_t recorded = cudaEventRecord(r.slot->copied, r.to.stream);
     if (error == cudaSuccess && recorded != cudaSuccess)
         gpu_stream_error(stream, recorded, "a step");

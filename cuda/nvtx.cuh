@@ -2,12 +2,12 @@
  * registered names (step_part.h has them). Without a profiler a call is one test of a pointer; in
  * the emulator it is nothing.
  *
- *   nvtx_begin(TERN_PART_STEP, n_tok);            the whole of gpu_program_run
- *   nvtx_begin(tern_step_part_of_batch(batch), n_tok);
- *   nvtx_begin(part, layer); ... nvtx_end();      whenever part or layer changes between operations
- *   nvtx_end(); nvtx_end();
+ *   step [tokens]                 one run of a program (cuda_run.cu)
+ *     copy [tokens]               its batch
+ *     prefill | decode [tokens]
+ *       embed, attention [layer], ffn [layer], head, sampling, copy
  *
- * Ranges of a thread nest. CONTRIBUTING.md has the commands that show them. */
+ * CONTRIBUTING.md has the commands that show them. */
 #ifndef TERN_CUDA_NVTX_CUH
 #define TERN_CUDA_NVTX_CUH
 

@@ -5,8 +5,8 @@
 const char *tern_step_part_name(tern_step_part part)
 {
     static const char *const names[TERN_N_PARTS] = {
-        "step",         "prefill", "decode", "embed", "layer/attention",
-        "layer/ffn",    "head",    "sampling", "copy", "other"};
+        "step", "prefill", "decode",   "embed", "attention",
+        "ffn",  "head",    "sampling", "copy",  "other"};
     return names[part];
 }
 
