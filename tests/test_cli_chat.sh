@@ -67,7 +67,7 @@ test_ends() {
     said "<|im_start|> chatml"
 }
 
-# On a terminal of 80 columns. screen: what stands on it.
+# On a terminal of 200 columns. screen: what stands on it.
 terminal() { tmux -L "$socket" -f /dev/null "$@"; }
 screen() { terminal capture-pane -p -t chat; }
 
@@ -85,7 +85,7 @@ shows() {
 # begin ARGS: tern chat on the terminal; its exit code is shown at the end.
 begin() {
     terminal kill-session -t chat 2>/dev/null || true
-    terminal new-session -d -s chat -x 80 -y 24 \
+    terminal new-session -d -s chat -x 200 -y 24 \
         "$environment '$tern' chat -t 1 $*; echo \"code \$?\"; sleep 60"
 }
 
