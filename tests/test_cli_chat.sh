@@ -131,7 +131,7 @@ test_template
 test_ends
 if command -v tmux >/dev/null; then
     socket=tern-test-$$
-    trap 'terminal kill-server 2>/dev/null; rm -rf "$tmp"' EXIT
+    trap 'terminal kill-server 2>/dev/null || true; rm -rf "$tmp"' EXIT
     test_terminal
 else
     echo 'without tmux, nothing is tried on a terminal'
