@@ -4,7 +4,7 @@ include(GNUInstallDirs)
 install(TARGETS tern libtern)
 install(DIRECTORY include/tern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
-set(TERN_LIBRARY_MODULES libpcre2-8) # what a program that links libtern.a needs besides
+set(TERN_LIBRARY_MODULES "libpcre2-8 jansson") # what a program that links libtern.a needs besides
 file(RELATIVE_PATH TERN_PREFIX_FROM_PC /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
 configure_file(cmake/tern.pc.in tern.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/tern.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -324,14 +324,9 @@ int tern_cpu_program_run(tern_program *base, tern_stream *stream, const tern_bat
     const unsigned found = atomic_load(&program->fault);
     if (found == 0) return TERN_OK;
     const cpu_op *op = &program->ops[found >> 2];
-    char place[TERN_PLACE_BYTES];
     if ((found & 3) == FAULT_ID)
-        tern_stream_fail(stream, TERN_E_USAGE, "%s met a token id outside the vocabulary of %d",
-                         tern_op_name(op->kind), op->n_vocab);
+        tern_stream_fault_id(stream, op->kind, op->n_vocab);
     else
-        tern_stream_fail(stream, TERN_E_MODEL,
-                         "%s met values that are not finite: the model's weights are damaged or "
-                         "do not belong together",
-                         tern_op_place(place, op->kind, op->layer));
+        tern_stream_fault_not_finite(stream, op->kind, op->layer);
     return TERN_OK;
 }

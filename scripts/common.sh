@@ -29,6 +29,16 @@ use_local() {
     done
 }
 
+# Prints where nvcc is: what CUDACXX, CUDA_HOME or CUDA_PATH name, on PATH, or the usual place.
+find_nvcc() {
+    local path
+    for path in "${CUDACXX:-}" "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" \
+        "${CUDA_PATH:+$CUDA_PATH/bin/nvcc}" nvcc /usr/local/cuda/bin/nvcc; do
+        [ -z "$path" ] || ! command -v "$path" || return 0
+    done
+    return 1
+}
+
 # with_compiler CC CXX command...: runs the command with these compilers.
 with_compiler() {
     local root=''

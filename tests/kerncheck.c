@@ -2,6 +2,7 @@
  * it: a kernel is tested and benched because it is installed.
  *
  *   kerncheck [--level NAME|all] [--op NAME] [--seed N] [--list] [--bench] [--break]
+ *   kerncheck --device NAME [--op NAME] [--seed N]      the operations of a device instead
  *
  * A slot that a level fills with something else than its parent does is a kernel. The exit status
  * is 1 when one differs from ref; --bench measures what passed and refuses the rest. --break checks
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/threads.h"
+#include "kerncheck_device.h"
 
 #define SLOT(name) #name, offsetof(tern_cpu_kernels, name)
 
@@ -45,7 +47,7 @@ static const struct {
 enum { N_SLOTS = sizeof slots / sizeof slots[0] };
 
 typedef struct options {
-    const char *level, *op;
+    const char *level, *op, *device;
     uint64_t seed;
     int list, bench, broken;
 } options;
@@ -207,6 +209,7 @@ static int parse(options *o, int argc, char **argv)
         {"level", required_argument, NULL, 'l'}, {"op", required_argument, NULL, 'o'},
         {"seed", required_argument, NULL, 's'},  {"list", no_argument, NULL, 'i'},
         {"bench", no_argument, NULL, 'b'},       {"break", no_argument, NULL, 'x'},
+        {"device", required_argument, NULL, 'd'},
         {NULL, 0, NULL, 0},
     };
     int option;
@@ -219,6 +222,7 @@ static int parse(options *o, int argc, char **argv)
         case 'i': o->list = 1; break;
         case 'b': o->bench = 1; break;
         case 'x': o->broken = 1; break;
+        case 'd': o->device = optarg; break;
         default: return 0;
         }
     }
@@ -230,7 +234,7 @@ int main(int argc, char **argv)
     options o;
     if (!parse(&o, argc, argv)) {
         printf("kerncheck [--level NAME|all] [--op NAME] [--seed N] [--list] [--bench] "
-               "[--break]\n");
+               "[--break]\nkerncheck --device NAME [--op NAME] [--seed N]\n");
         return 2;
     }
     struct sigaction action = {.sa_handler = on_signal};
@@ -238,6 +242,7 @@ int main(int argc, char **argv)
     sigaction(SIGBUS, &action, NULL);
     tern_float_env_set();
     if (o.broken) return check_broken(&o) != 0;
+    if (o.device) return kd_check_device(o.device, o.op, o.seed) != 0;
     int n, failed = 0, found = 0;
     const tern_cpu_level *levels = tern_cpu_levels(&n);
     for (int i = 0; i < n; i++) {

@@ -4,7 +4,7 @@
 #define TERN_TESTS_PROGRAM_FIXTURE_H
 
 #include "cases.h"
-#include "tern/device.h"
+#include "device/backend.h"
 
 /* Tails everywhere; a context of three groups of pages. */
 enum {
@@ -81,7 +81,7 @@ static inline tern_weight *fx_weight(fixture *f, const tern_weight_desc *desc)
 {
     tern_weight_layout layout;
     tern_weight *weight;
-    fx_ok(tern_weight_layout_of(&layout, tern_backend_find("cpu", NULL), desc, NULL));
+    fx_ok(tern_weight_layout_of(&layout, f->device->backend, desc, NULL));
     fx_ok(tern_weight_create(&weight, f->memory, fx_take(f, layout.bytes), desc, NULL));
     return weight;
 }
@@ -125,7 +125,7 @@ static inline void fx_operands(fixture *f, tern_kv_type kv_type)
     f->normed = fx_span(f, FX_TOK, FX_D, 0, TERN_F32);
     f->gain = fx_span(f, 1, FX_D, 0, TERN_F32);
     f->rope = fx_span(f, FX_CTX, FX_HD, 0, TERN_F32);
-    f->q = fx_opaque(f, tern_backend_find("cpu", NULL)->quant_bytes(FX_TOK, FX_D));
+    f->q = fx_opaque(f, f->device->backend->quant_bytes(FX_TOK, FX_D));
     f->qkv = fx_span(f, FX_TOK, FX_QKV, 3, TERN_F32);
     f->o = fx_span(f, FX_TOK, FX_O, 2, TERN_F32);
     f->parts = fx_span(f, FX_TOK * FX_H * FX_GROUPS, FX_HD + 2, 1, TERN_F32);

@@ -109,16 +109,16 @@ static int submit(world *w, int n_prompt, int max_tokens, tern_error *err)
 static void check_steps(const char *devices, int n_threads)
 {
     world w = {.devices = devices, .n_threads = n_threads};
-    tern_engine_event events[16];
+    tern_engine_event events[64];
     assert_int_equal(open_world(&w, NULL), TERN_OK);
-    assert_true(tern_engine_max_events(w.engine) <= 16);
+    assert_true(tern_engine_max_events(w.engine) <= 64);
     for (int i = 0; i < 4; i++) assert_int_equal(submit(&w, 40 - 7 * i, 5 + 9 * i, NULL), TERN_OK);
     count_from_here(0);
     int n_events = 1, n_tokens = 0, n_steps = 0;
-    while (n_events > 0 || n_steps < 4) {
+    while (n_events > 0 || n_steps < 12) {
         assert_int_equal(tern_engine_step(w.engine, events, &n_events, NULL), TERN_OK);
         for (int i = 0; i < n_events; i++) n_tokens += events[i].token >= 0;
-        if (++n_steps == 6) tern_engine_cancel(w.engine, 4);
+        if (++n_steps == 3) tern_engine_cancel(w.engine, 4);
         assert_true(n_steps < 200);
     }
     assert_int_equal(atomic_load(&n_allocations), 0);
@@ -161,7 +161,7 @@ static void test_wrappers_count(void **state)
 /* Opening, planning, creating, submitting and one step, with allocation n failing. */
 static int live(world *w, tern_error *err)
 {
-    tern_engine_event events[16];
+    tern_engine_event events[64];
     int n_events;
     int status = open_world(w, err);
     if (status == TERN_OK) status = submit(w, 5, 2, err);

@@ -48,7 +48,7 @@ csv=$("$tern" bench --pp 0 --tg 4 --reps 2 -t 2 --csv) # the embedded model
 has "$csv" 'name,threads,tok_s,spread,limit_tok_s,of_limit,bytes' 'tg4,2,'
 [ "$(printf '%s\n' "$csv" | wc -l)" = 2 ] || fail "two lines of CSV expected:" "$csv"
 
-refused "'7b' is no preset: use one of 2b4t, large, 3b, tiny" --preset 7b
+refused "'7b' is no preset: use one of 2b4t, large, 3b, llama3-8b, falcon3-1b" --preset 7b
 refused 'nothing to time' --preset tiny --pp 0 --tg 0
 refused '--depth is' --preset tiny --depth 0,x
 refused '--depth is' --preset tiny --depth ''

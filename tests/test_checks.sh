@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# test_checks.sh - the checks themselves: each complaint of check_style and check_includes is
-# provoked by one bad file in a small tree of its own, and the same tree without it passes.
+# test_checks.sh - the checks themselves: each complaint of check_style, check_includes and
+# check_cuda is provoked by one bad file in a small tree of its own, and the same tree without it
+# passes.
 #
-#   tests/test_checks.sh style | includes
+#   tests/test_checks.sh style | includes | cuda
 set -eu
 scripts=$(cd "$(dirname "$0")/../scripts" && pwd -P)
 check=$scripts/check_$1
@@ -98,6 +99,42 @@ int tern_fine(void);
 #define TERN_CPU_KERNELS_H
 #include "device/backend.h"
 #endif'
+    put cuda/fine.cu <<<'/* fine.cu - bounded by nothing; a class of its own, <<< and all. */
+#include "cuda/launch.cuh"
+
+namespace TERN_GPU {
+
+template <int N, class T>
+static __global__ void __launch_bounds__(32 * N) fine_kernel(const fine_args a)
+{
+    const int sum = __shfl_xor_sync(0xffffffffu, a.n, 1);
+    __syncwarp();
+    if (sum) atomicAdd(a.counter, 1u);
+}
+
+} /* namespace TERN_GPU */'
+    put cuda/launch.cuh <<<'/* launch.cuh - the launcher. */
+#ifndef TERN_CUDA_LAUNCH_CUH
+#define TERN_CUDA_LAUNCH_CUH
+namespace TERN_GPU {
+template <class Args> int launch(void (*kernel)(Args), const Args &args)
+{
+    return cudaLaunchKernelEx(kernel, args);
+}
+}
+#endif'
+    put cuda/emu/rt.h <<<'/* rt.h - the emulator. */
+#ifndef TERN_EMU_RT_H
+#define TERN_EMU_RT_H
+#endif'
+    put cuda/emu/rt.cpp <<<'/* rt.cpp - its code. */
+#include "base/fine.h"
+#include "rt.h"'
+    put cuda/ptx.cuh <<<'/* ptx.cuh - the one door to the emulator. */
+#ifndef TERN_CUDA_PTX_CUH
+#define TERN_CUDA_PTX_CUH
+#include "rt.h"
+#endif'
     put runtime/base/limit.c < <(say_wide 100 limit && function_of 'int tern_limit' 60)
     for name in device engine; do
         put include/tern/$name.h <<<"/* $name.h - public. */
@@ -164,6 +201,9 @@ includes_cases() {
     bad 'base/ may not see device/' runtime/base/bad.c <<<'#  include "../device/backend.h"'
     bad 'device/ may not see cpu/' runtime/device/registry.c <<<'#include "cpu/kernels.h"'
     bad 'cuda/ may not see cpu/' cuda/bad.cu <<<'#include "cpu/kernels.h"'
+    bad 'cuda/ may not see emu/' cuda/bad.cu <<<'#include "cuda/emu/rt.h"'
+    bad 'emu/ may not see cuda/' cuda/emu/bad.cpp <<<'#include "cuda/launch.cuh"'
+    bad 'is a source' tests/bad.cpp <<<'#include "cuda/emu/rt.cpp"'
     bad 'engine/ may not see cpu/' runtime/engine/bad.c <<<'#include "cpu/kernels.h"'
     bad 'model/ may not see engine/' runtime/model/bad.h <<<'#include "tern/engine.h"'
     bad 'plan/ calls no device' runtime/plan/bad.c <<<'#include "device/backend.h"'
@@ -171,6 +211,47 @@ includes_cases() {
     bad 'serve/ may not see base/' runtime/serve/bad.c <<<'#include "base/fine.h"'
     bad 'has no floor' runtime/attic/bad.c <<<''
     bad 'has no floor' include/tern/bad.h <<<''
+}
+
+# bad_kernel COMPLAINT LINE: the line inside the namespace of an otherwise good file.
+bad_kernel() {
+    bad "$1" cuda/bad.cu <<<$'/* bad.cu - bounded by bytes. */\nnamespace TERN_GPU {\n'"$2"$'\n}'
+}
+
+cuda_cases() {
+    bad_kernel 'not one struct by value' 'static __global__ void k(int n);'
+    bad_kernel 'not one struct by value' 'static __global__ void k(args *a);'
+    bad_kernel 'not one struct by value' 'static __global__ void k(const args &a);'
+    bad_kernel 'not one struct by value' 'static __global__ void k(args a, args b);'
+    bad_kernel 'not one struct by value' \
+        'template <int N> __global__ void __launch_bounds__(N) k(const unsigned n);'
+    bad_kernel 'cannot be read' '__global__ void f;'
+    bad_kernel 'launches a kernel' '    k<<<1, 32>>>(a);'
+    bad_kernel 'launches a kernel' '    cudaLaunchKernelEx(&config, k, a);'
+    bad_kernel 'declares shared memory' '    __shared__ int sum;'
+    bad_kernel 'asks for __CUDA_ARCH__' '#if __CUDA_ARCH__ >= 800'
+    bad_kernel 'contains PTX' '    asm("bar.sync 0;");'
+    bad_kernel 'waits for memory' '    while (*(volatile int *)flag) {}'
+    bad_kernel 'waits in a loop' '    while (atomicAdd(flag, 0) == 0) {}'
+    bad_kernel 'cannot place' '__constant__ int table[4];'
+    bad_kernel 'cooperative groups' 'namespace cg = cooperative_groups;'
+    bad_kernel 'uses CUB' '#include <cub/cub.cuh>'
+    bad_kernel 'C++ library' '    std::swap(a, b);'
+    bad_kernel 'exceptions' '    throw 1;'
+    bad_kernel 'has a class' 'class fine {};'
+    bad_kernel 'has a class' 'struct fine { virtual int f(); };'
+    bad_kernel 'allocates as C++' '    int *p = new int[4];'
+    bad_kernel 'which lanes are active' '    x = __activemask();'
+    bad_kernel 'all 32 lanes take part' '    x = __ballot_sync(mask, x);'
+    bad_kernel 'all 32 lanes take part' '    x = __shfl_down_sync(0xffff, x, 1);'
+    bad_kernel 'all 32 lanes take part' '    __syncwarp(0xffffu);'
+    bad_kernel 'not all 32 lanes' '#define WARP_ALL 0xffffu'
+    bad_kernel 'approximate arithmetic' '    x = __fdividef(x, y);'
+    bad_kernel 'a mode of its own' '    x = __fadd_rz(x, y);'
+    bad_kernel 'a library function' '    x = exp2f(x);'
+    bad 'no namespace' cuda/bad.cu <<<'/* bad.cu - bounded by bytes. */'
+    bad 'does not predict' cuda/bad.cu \
+        <<<$'/* bad.cu - fast. */\nnamespace TERN_GPU {\n__global__ void k(args a);\n}'
 }
 
 good_tree

@@ -137,6 +137,28 @@ test_json() {
     json run -f "$tmp/bytes" -n 2 --json
 }
 
+# A converted model answers as before; a refusal and a disk without room leave no file behind.
+test_convert() {
+    fine convert "$golden" -o "$tmp/converted.gguf"
+    fine verify -m "$tmp/converted.gguf"
+    text_of golden -m "$golden" -p x -n 20
+    text_of converted -m "$tmp/converted.gguf" -p x -n 20 && same golden converted
+    refused 2 'exists' convert "$golden" -o "$tmp/converted.gguf"
+    refused 2 '-o' convert "$golden"
+    refused 2 'MODEL' convert -o "$tmp/x.gguf"
+    refused 3 '/no' convert "$tmp/no" -o "$tmp/x.gguf"
+    refused 1 'cannot create' convert "$golden" -o "$tmp/no/x.gguf"
+    refused 2 "--i2s-layout" convert "$golden" -o "$tmp/x.gguf" --i2s-layout e
+    code=0
+    cases=$((cases + 1))
+    (trap '' XFSZ && ulimit -f 100 && exec timeout 60 "$tern" convert "$golden" \
+        -o "$tmp/x.gguf") >"$tmp/out" 2>"$tmp/err" || code=$?
+    [ "$code" = 1 ] || fail "convert without room: exit code $code: $(cat "$tmp/err")"
+    grep -q 'cannot write' "$tmp/err" || fail "convert without room: $(cat "$tmp/err")"
+    ls "$tmp"/x.gguf* >/dev/null 2>&1 && fail 'a half file stays'
+    return 0
+}
+
 test_full_disk() {
     [ -w /dev/full ] || return 0
     local arguments=('--version' '--help' 'run --help' 'run -p x -n 4' 'run -p x -n 4 --json'
@@ -160,5 +182,6 @@ test_levels
 test_models
 test_answers
 test_json
+test_convert
 test_full_disk
 summary

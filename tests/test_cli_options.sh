@@ -81,7 +81,7 @@ test_completion() {
     completes run tern ru
     completes 'f16 i8' tern run --kv ''
     completes 'i16' tern run -t 2 --head i1
-    completes '--pieces --prompt' tern tokenize --p
+    completes '--pieces --pretokenizer --prompt' tern tokenize --p
     completes "$tmp/commands" tern run -f "$tmp/comm"
     completes '' tern run -p r
     completes 'bash' tern completion b

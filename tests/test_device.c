@@ -80,7 +80,7 @@ static void test_names(void **state)
                                           "cpu:00",
                                           "cpu:01",
                                           "gpu",
-                                          "cuda:0",
+                                          "cuda:100",
                                           "CPU",
                                           "cpux",
                                           ":0",
@@ -142,8 +142,7 @@ static void test_level_by_environment(void **state)
     assert_non_null(strstr(err.text, "bogus"));
     assert_non_null(strstr(err.text, "ref"));
     tern_device_info info = {0};
-    assert_int_equal(tern_device_list(&info, 1),
-                     1); /* the device is there; opening says what is wrong */
+    assert_true(tern_device_list(&info, 1) >= 1); /* it is there; opening says what is wrong */
     assert_string_equal(info.name, "cpu:0");
     setenv("TERN_CPU", "ref", 1);
     assert_int_equal(tern_device_open(&device, "cpu", NULL, NULL), TERN_OK);

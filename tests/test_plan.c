@@ -44,6 +44,9 @@ static void assert_planned_is_allocated(const tern_model *model, const char *dev
         for (int c = 0; c < TERN_N_MEMORY_CLASSES; c++) sum += memory.bytes[c];
         assert_true(sum == memory.total);
         assert_true(memory.total == tern_engine_used_bytes(engine, i));
+        const tern_memory used = tern_engine_memory(engine, i);
+        assert_memory_equal(used.bytes, memory.bytes, sizeof used.bytes);
+        assert_true(used.total == memory.total);
     }
     tern_engine_destroy(engine);
 }

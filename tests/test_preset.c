@@ -97,16 +97,23 @@ static void test_shapes(void **state)
         const char *name;
         int n_layers;
         uint64_t ternary;
-    } wanted[] = {{"2b4t", 30, 2084044800}, {"large", 24, 679477248}, {"3b", 26, 3221504000}};
+    } wanted[] = {{"2b4t", 30, 2084044800}, {"large", 24, 679477248}, {"3b", 26, 3221504000},
+                  {"llama3-8b", 32, 6979321856}, {"falcon3-1b", 18, 1132462080},
+                  {"falcon3-3b", 22, 2422210560}, {"falcon3-7b", 28, 6650068992},
+                  {"falcon3-10b", 40, 9500098560}, {"27b", 62, 25598361600},
+                  {"70b", 80, 68451041280}, {"100b", 72, 99958652928}};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         tern_model *model;
         assert_int_equal(tern_model_preset(&model, wanted[i].name, 1, NULL), TERN_OK);
         const tern_model_config *c = tern_model_config_of(model);
         assert_int_equal(c->n_layers, wanted[i].n_layers);
-        const uint64_t gains = (uint64_t)c->d +
-                               (uint64_t)c->n_layers * (uint64_t)(2 * c->d + c->h * c->hd + c->f);
-        const uint64_t table = (uint64_t)c->n_vocab * (uint64_t)c->d;
-        assert_true(tern_model_n_params(model) == wanted[i].ternary + table + gains);
+        const int norms = 2 * c->d + (c->sub_norms ? c->h * c->hd + c->f : 0);
+        const uint64_t gains = (uint64_t)c->d + (uint64_t)c->n_layers * (uint64_t)norms;
+        const uint64_t tables = (uint64_t)c->n_vocab * (uint64_t)c->d * (c->tied ? 1 : 2);
+        const uint64_t n = wanted[i].ternary + tables + gains;
+        if (tern_model_n_params(model) != n)
+            fail_msg("%s has %llu parameters, not %llu", wanted[i].name,
+                     (unsigned long long)tern_model_n_params(model), (unsigned long long)n);
         assert_true(tern_model_file_bytes(model) == 0);
         assert_true(tern_model_canary(model).n == 0);
         tern_model_close(model);
@@ -120,7 +127,7 @@ static void test_unknown(void **state)
     tern_error err = {0};
     assert_int_equal(tern_model_preset(&model, "7b", 1, &err), TERN_E_USAGE);
     assert_non_null(strstr(err.text, "'7b'"));
-    assert_non_null(strstr(err.text, "2b4t, large, 3b, tiny"));
+    assert_non_null(strstr(err.text, "2b4t, large, 3b, llama3-8b"));
     assert_null(model);
 }
 

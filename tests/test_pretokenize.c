@@ -92,12 +92,14 @@ static void cuts_the_others(void **state)
     cuts("default", "Hello, world 12345", "Hello|,| world| |123|45");
     cuts("default", "a==b`c", "a|==|b|`|c");
     cuts("falcon", "a`=1234 x", "a|`=|123|4| x");
+    cuts("falcon_e", "a`=1234 x", "a|`=|1|2|3|4| x");
+    cuts("falcon3", "1234", "123|4"); /* as llama-bpe */
 }
 
 static void knows_its_names(void **state)
 {
     (void)state;
-    static const char *const unknown[] = {"", "llama", "llama-bpe ", "LLAMA-BPE", "falcon3"};
+    static const char *const unknown[] = {"", "llama", "llama-bpe ", "LLAMA-BPE", "falcon-3"};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         tern_cutter *cutter = NULL;
         bool known = true;
@@ -182,7 +184,8 @@ static void jit_changes_nothing(void **state)
                                              "\xf0\x9f\x98\x80",
                                              "\xe2\x85\xa7",
                                              "\x7f"};
-    static const char *const names[] = {"llama-bpe", "qwen2", "gpt-2", "default", "falcon"};
+    static const char *const names[] = {"llama-bpe", "qwen2", "gpt-2", "default", "falcon",
+                                        "falcon_e"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         tern_cutter *fast = cutter_of(names[k], true), *slow = cutter_of(names[k], false);
         for (uint32_t seed = 0; seed < 2000; seed++) {

@@ -272,8 +272,9 @@ static gguf_builder begin(uint64_t n_keys, const char *model)
 static void refuses_wrong_keys(void **state)
 {
     (void)state;
-    refused(begin(1, "llama"),
-            "the tokenizer is 'llama', but only byte-level BPE ('gpt2') is supported");
+    refused(begin(1, "bert"),
+            "the tokenizer is 'bert', but only byte-level BPE ('gpt2') and SentencePiece");
+    refused(begin(1, "llama"), "the vocabulary has 0 tokens");
     gguf_builder b = {0};
     put_header(&b, 3, 0, 0);
     refused(b, "the tokenizer is 'missing'");

@@ -467,7 +467,9 @@ typedef struct tern_backend {
 int tern_device_list(tern_device_info *out, int cap);
 
 /* Opens "cpu", "cpu:0", "cpu:1", ... and runs the backend's known answers; "cpu" is "cpu:0".
- * Each cpu:N is a device of its own, with its own memory and budget.
+ * Each cpu:N is a device of its own, with its own memory and budget. cuda:N is a GPU; emu:0 and
+ * emu:1 (builds with tests) are GPUs emulated on the CPU; check:A is A beside the CPU, compared
+ * after every operation.
  * TERN_E_USAGE for an unknown name (the sentence lists what there is), TERN_E_DEVICE when it cannot
  * be opened, TERN_E_SELF_TEST when a kernel gives a wrong answer. */
 int tern_device_open(tern_device **out, const char *name, const tern_device_options *options,
@@ -503,7 +505,9 @@ int tern_weight_layout_of(tern_weight_layout *out, const tern_backend *backend,
                           const tern_weight_desc *desc, tern_error *err);
 
 /* A weight at an aligned offset of a buffer; its values come by import, rows in any order, once
- * each. The weight does not own the buffer. Ternary codes are checked: 3 is TERN_E_MODEL. */
+ * each; complete when the call returns and in no order with streams, so nothing that touches this
+ * memory may be under way. The weight does not own the buffer. Ternary codes are checked: 3 is
+ * TERN_E_MODEL. */
 int tern_weight_create(tern_weight **out, tern_buffer *buffer, size_t offset_bytes,
                        const tern_weight_desc *desc, tern_error *err);
 int tern_weight_import(tern_weight *weight, const tern_weight_rows *rows, tern_error *err);

@@ -1,12 +1,13 @@
 /* tern/model.h - a model file as a checked description: shapes, tokenizer, tensors. Opening reads
  * the header only; weights are read when an engine is created.
  *
- * The architecture (FORMATS 9.1, BitNet b1.58): per layer, with BL the ternary product on 8-bit
+ * The architecture (FORMATS 9, BitNet b1.58): per layer, with BL the ternary product on 8-bit
  * activations,
  *   h = norm(x); q, k = rope(BL(Wq, h)), rope(BL(Wk, h)); v = BL(Wv, h)
  *   x += BL(Wo, norm(attention(q, k, v), sub_norm))
  *   h = norm(x); x += BL(Wdown, norm(act(BL(Wgate, h)) * BL(Wup, h), sub_norm))
- * and logits = table . norm(x). A model is immutable and may be shared by threads.
+ * and logits = table . norm(x). Llama-like models have no sub-norms: their inputs to Wo and Wdown
+ * are quantised as they are. A model is immutable and may be shared by threads.
  */
 #ifndef TERN_MODEL_H
 #define TERN_MODEL_H
@@ -40,10 +41,32 @@ typedef struct tern_model_config {
     int tied;           /* the head reads the embedding's table */
 } tern_model_config;
 
-/* Opens a GGUF file; path NULL: the embedded model. TERN_E_MODEL with one sentence for anything
- * wrong, TERN_E_FIT without memory. */
+/* What a file leaves open or says wrongly. All zero: as the file says. */
+typedef struct tern_model_options {
+    const char *pretokenizer; /* "llama-bpe", "falcon", ...: instead of the file's */
+    const char *activation;   /* "relu2", "silu" or "gelu": instead of the file's */
+    char i2s_layout;          /* 'a' to 'd': the byte order of I2_S tensors; 0: 'a' */
+    const char *tl_config;    /* path of the tile shapes of TL1 and TL2 tensors */
+} tern_model_options;
+
+/* Opens a GGUF file, or a checkpoint folder of Hugging Face (config.json, tokenizer.json,
+ * safetensors); path NULL: the embedded model. TERN_E_MODEL with one sentence for anything wrong,
+ * TERN_E_FIT without memory. */
 int tern_model_open(tern_model **out, const char *path, tern_error *err);
+
+/* The same with options, which need not outlive the call; NULL: none. TERN_E_USAGE for a wrong
+ * one. */
+int tern_model_open_with(tern_model **out, const char *path, const tern_model_options *options,
+                         tern_error *err);
 void tern_model_close(tern_model *model);
+
+/* Writes the model as a GGUF file in I2_S, whatever it was read from: the logits stay, to the bit.
+ * A known answer is computed and stored (tern_model_canary). The file appears complete or not at
+ * all; no more than one layer or one table is in memory. TERN_E_USAGE when `path` exists, TERN_E_IO
+ * when it cannot be written or the progress hook says stop, TERN_E_MODEL for weights that I2_S
+ * cannot hold. */
+int tern_model_convert(const tern_model *model, const char *path, const tern_progress *progress,
+                       tern_error *err);
 
 /* A model of public shapes without a file: its weights are random (45 % zeros; scale, table and
  * gains as a trained model's are in size), drawn from (seed, tensor, row) while an engine loads
@@ -52,6 +75,8 @@ void tern_model_close(tern_model *model);
  *   2b4t   BitNet b1.58 2B4T: 30 layers of 2560, f 6912, 20 heads on 5, vocabulary 128256
  *   large  bitnet_b1_58-large: 24 layers of 1536
  *   3b     bitnet_b1_58-3B: 26 layers of 3200
+ *   llama3-8b, falcon3-1b, falcon3-3b, falcon3-7b, falcon3-10b: the 1.58-bit models of these names
+ *   27b, 70b, 100b: 62 layers of 5376, 80 of 8192, 72 of 8192; mostly to be planned
  *   tiny   2 layers of 128
  * It has no tokenizer and therefore no end tokens. TERN_E_USAGE for an unknown name; the sentence
  * lists the names. */

@@ -1,7 +1,9 @@
 /* tern/tokenizer.h - text to token ids and back.
  *
  * Byte-level BPE as in GPT-2 and Llama 3: text is cut by the pre-tokenizer's pattern, bytes are
- * merged by rank inside each piece, every byte sequence can be encoded and comes back unchanged. A
+ * merged by rank inside each piece, every byte sequence can be encoded and comes back unchanged.
+ * SentencePiece's BPE as in Llama 1 and 2: characters are merged by score, spaces are part of the
+ * tokens, and most vocabularies want a space in front of a text, which comes back with it. A
  * tokenizer is immutable and may be used by any number of threads; a tern_utf8_stream belongs to
  * one.
  */
@@ -48,7 +50,7 @@ int tern_tokenizer_is_control(const tern_tokenizer *tokenizer, int32_t id);
 /* 1 when the token ends a generation: EOS, EOT, EOM or a token with one of the usual end texts. */
 int tern_tokenizer_is_end(const tern_tokenizer *tokenizer, int32_t id);
 
-/* "llama-bpe", ...: the pre-tokenizer in use. */
+/* "llama-bpe", ...: the pre-tokenizer in use; "llama" for SentencePiece, which has none. */
 const char *tern_tokenizer_pre(const tern_tokenizer *tokenizer);
 
 /* Turns pieces of bytes into whole UTF-8 characters: an unfinished sequence waits for its rest, a

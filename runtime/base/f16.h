@@ -5,14 +5,21 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint32_t tern_f32_bits(float x)
+/* Before a function that CUDA kernels call too. */
+#ifdef __CUDACC__
+#define TERN_HD __host__ __device__
+#else
+#define TERN_HD
+#endif
+
+TERN_HD static inline uint32_t tern_f32_bits(float x)
 {
     uint32_t u;
     memcpy(&u, &x, 4);
     return u;
 }
 
-static inline float tern_f32_from_bits(uint32_t u)
+TERN_HD static inline float tern_f32_from_bits(uint32_t u)
 {
     float x;
     memcpy(&x, &u, 4);
@@ -20,7 +27,7 @@ static inline float tern_f32_from_bits(uint32_t u)
 }
 
 /* Exact for every input; subnormals, infinities and NaN payloads included. */
-static inline float tern_f32_from_f16(uint16_t h)
+TERN_HD static inline float tern_f32_from_f16(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
     const uint32_t exponent = (h >> 10) & 31u;
@@ -34,7 +41,7 @@ static inline float tern_f32_from_f16(uint16_t h)
 }
 
 /* Round to nearest even; beyond +-65504 saturates (N6: stores saturate). NaN is not defined. */
-static inline uint16_t tern_f16_from_f32(float x)
+TERN_HD static inline uint16_t tern_f16_from_f32(float x)
 {
     const uint32_t u = tern_f32_bits(x);
     const uint32_t sign = (u >> 16) & 0x8000u;

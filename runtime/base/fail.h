@@ -4,6 +4,10 @@
 
 #include "tern/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Fills `err` (may be NULL) with the status and the formatted sentence; returns the status, so that
  * `return tern_fail(err, TERN_E_MODEL, "...")` reads as one thought. */
 #if defined(__GNUC__)
@@ -21,4 +25,7 @@ void tern_log(tern_log_level level, const char *format, ...);
 int tern_progress_report(const tern_progress *progress, const char *activity, uint64_t done,
                          uint64_t total, tern_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

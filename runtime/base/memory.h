@@ -7,6 +7,10 @@
 
 #include "tern/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* *out = a * b (or a + b); false when it would overflow, *out then untouched. */
 static inline bool tern_size_mul(size_t *out, size_t a, size_t b)
 {
@@ -31,4 +35,7 @@ int tern_alloc(void *out, size_t count, size_t size, const char *what, tern_erro
  * where the system has them, which may round the resident memory up by 2 MiB. Free with free(). */
 int tern_alloc_aligned(void *out, size_t bytes, const char *what, tern_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

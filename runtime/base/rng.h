@@ -4,10 +4,11 @@
 #ifndef TERN_BASE_RNG_H
 #define TERN_BASE_RNG_H
 
-#include <stdint.h>
+#include "base/f16.h"
 
 /* One block: out[4] from counter[4] and key[2]. */
-static inline void tern_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2])
+TERN_HD static inline void tern_philox(uint32_t out[4], const uint32_t counter[4],
+                                       const uint32_t key[2])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];
@@ -28,7 +29,7 @@ static inline void tern_philox(uint32_t out[4], const uint32_t counter[4], const
 }
 
 /* 64 uniform bits for (seed, choice, position). */
-static inline uint64_t tern_random_u64(uint64_t seed, uint32_t choice, uint32_t position)
+TERN_HD static inline uint64_t tern_random_u64(uint64_t seed, uint32_t choice, uint32_t position)
 {
     const uint32_t counter[4] = {position, choice, 0, 0};
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};

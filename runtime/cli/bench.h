@@ -7,8 +7,8 @@
 #ifndef TERN_CLI_BENCH_H
 #define TERN_CLI_BENCH_H
 
+#include "cli/site.h"
 #include "cpu/limits.h"
-#include "tern/engine.h"
 
 #define BENCH_MAX_LIST 16 /* depths, batch sizes */
 #define BENCH_MAX_REPS 99
@@ -39,12 +39,14 @@ typedef struct bench_result {
     bench_test test;
     bench_sample samples[BENCH_MAX_REPS];
     int n_samples;
+    double predicted_tok_s; /* by the plan's profile; 0: there is none */
 } bench_result;
 
 /* The engine under test and what is needed around it. */
 typedef struct bench_rig {
     const tern_model_config *config;
     tern_engine *engine;
+    cli_plan plan;
     tern_cpu_meter *meter;
     tern_engine_event *events; /* [tern_engine_max_events] */
     int32_t *prompt;           /* [n_ctx] */
@@ -61,6 +63,9 @@ int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *test, 
 
 /* A short run that touches every weight, so that the first sample finds what the others find. */
 int cli_bench_warm_up(bench_rig *rig, tern_error *err);
+
+/* What the plan promises for a test: tok/s, or 0 when nothing was promised. */
+double cli_bench_predict(const bench_rig *rig, const bench_test *test);
 
 /* Fills in bytes and limit_tok_s of a sample whose limits are measured. */
 int cli_bench_limit(bench_sample *out, const bench_rig *rig, const bench_test *test,

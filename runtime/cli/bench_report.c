@@ -93,6 +93,20 @@ static conditions conditions_of(const bench_rig *rig, const bench_result *result
     };
 }
 
+/* Predicted beside measured, when there is a plan that predicts. */
+static void print_predictions(const bench_result *results, int n)
+{
+    if (results[0].predicted_tok_s <= 0) return;
+    printf("\n| test | predicted, tok/s | measured, tok/s | spread | off by |\n"
+           "|---|--:|--:|--:|--:|\n");
+    for (int i = 0; i < n; i++) {
+        const row r = row_of(&results[i]);
+        printf("| %s | %.2f | %.2f | %.0f %% | %+.1f %% |\n", results[i].test.name,
+               results[i].predicted_tok_s, r.tok_s, 100 * r.spread,
+               100 * (results[i].predicted_tok_s / r.tok_s - 1));
+    }
+}
+
 static void print_markdown(const conditions *c, const bench_result *results, int n)
 {
     printf("%s: %s, %d threads, level %s, KV %s, head %s, %.0f MiB resident\n", c->model,
@@ -110,6 +124,7 @@ static void print_markdown(const conditions *c, const bench_result *results, int
                c->device->n_threads, r.tok_s, 100 * r.spread, r.limit_tok_s, 100 * r.of_limit,
                r.bytes / 1e6);
     }
+    print_predictions(results, n);
 }
 
 /* A quoted field; quotes inside are doubled. */
@@ -148,10 +163,14 @@ static json_t *test_json(const bench_result *result, int n_threads)
         json_array_append_new(speeds, json_real(result->samples[i].tok_s));
         json_array_append_new(limits, json_real(result->samples[i].limit_tok_s));
     }
-    return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:I, s:o, s:o}", "name", result->test.name,
-                     "threads", n_threads, "tok_s", r.tok_s, "spread", r.spread, "limit_tok_s",
-                     r.limit_tok_s, "of_limit", r.of_limit, "bytes", (json_int_t)r.bytes, "samples",
-                     speeds, "limit_samples", limits);
+    json_t *object = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:I, s:o, s:o}", "name",
+                               result->test.name, "threads", n_threads, "tok_s", r.tok_s, "spread",
+                               r.spread, "limit_tok_s", r.limit_tok_s, "of_limit", r.of_limit,
+                               "bytes", (json_int_t)r.bytes, "samples", speeds, "limit_samples",
+                               limits);
+    if (result->predicted_tok_s > 0)
+        json_object_set_new(object, "predicted_tok_s", json_real(result->predicted_tok_s));
+    return object;
 }
 
 static int print_json(const conditions *c, const bench_result *results, int n, tern_error *err)

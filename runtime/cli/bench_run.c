@@ -117,6 +117,18 @@ int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *t, ter
     return status == TERN_OK ? cli_bench_limit(out, rig, t, &work, err) : status;
 }
 
+/* Decode attends to depth + 1 positions first and to n_decode more in the end. */
+double cli_bench_predict(const bench_rig *rig, const bench_test *t)
+{
+    const cli_plan *p = &rig->plan;
+    if (!p->predicted) return 0;
+    if (!t->n_decode)
+        return t->n_prompt /
+               tern_forecast_prefill_s(&p->plan, rig->config, &p->site.site, t->n_prompt);
+    const int depth = (t->depth ? t->depth : 1) + t->n_decode / 2;
+    return t->batch / tern_forecast_step_s(&p->plan, rig->config, &p->site.site, t->batch, depth);
+}
+
 int cli_bench_warm_up(bench_rig *rig, tern_error *err)
 {
     const int n_ctx = tern_engine_plan(rig->engine)->workload.n_ctx;

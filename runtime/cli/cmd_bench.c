@@ -29,7 +29,7 @@ typedef struct bench_options {
 #define AT(member) offsetof(bench_options, member)
 static const cli_option options[] = {
     {"preset", 0, CLI_TEXT, AT(preset), 0, 0, "NAME",
-     "random weights in a public shape: 2b4t, large, 3b, tiny"},
+     "random weights in a public shape: 2b4t, large, 3b, llama3-8b, falcon3-1b, ..., tiny"},
     {"pp", 0, CLI_INT, AT(pp), 0, 1 << 20, "N", "tokens of the prompt (default 512, 0: no test)"},
     {"tg", 0, CLI_INT, AT(tg), 0, 1 << 20, "N", "tokens to decode (default 128, 0: no test)"},
     {"depth", 0, CLI_TEXT, AT(depths), 0, 0, "LIST",
@@ -150,14 +150,13 @@ static void free_rig(bench_rig *rig)
 static int open_rig(bench_rig *rig, const tern_model *model, const bench_options *o,
                     const tern_workload *workload, tern_error *err)
 {
-    const char *devices = o->model.device ? o->model.device : "cpu";
     rig->config = tern_model_config_of(model);
-    tern_plan plan;
-    int status = tern_plan_layers(&plan, rig->config, devices, workload, err);
+    int status = cli_plan_make(&rig->plan, rig->config, &o->model, workload, err);
     if (status != TERN_OK) return status;
+    cli_plan_say(&rig->plan, rig->config);
     const tern_engine_options engine = {.device = {.n_threads = o->model.n_threads},
                                         .progress = cli_progress()};
-    status = tern_engine_create(&rig->engine, model, &plan, &engine, err);
+    status = tern_engine_create(&rig->engine, model, &rig->plan.plan, &engine, err);
     cli_progress_end();
     if (status == TERN_OK) status = alloc_rig(rig, err);
     if (status == TERN_OK) status = cli_bench_warm_up(rig, err);
@@ -169,6 +168,8 @@ static int open_rig(bench_rig *rig, const tern_model *model, const bench_options
 
 static int time_tests(bench_rig *rig, bench_result *results, int n, int reps, tern_error *err)
 {
+    for (int i = 0; i < n; i++)
+        results[i].predicted_tok_s = cli_bench_predict(rig, &results[i].test);
     for (int rep = 0; rep < reps; rep++)
         for (int i = 0; i < n; i++) {
             bench_result *r = &results[i];
@@ -186,7 +187,7 @@ static int bench_model(const bench_options *o, bench_result *results, int n, ter
     if (status != TERN_OK) return status;
     tern_model *model;
     status = o->preset ? tern_model_preset(&model, o->preset, 1, err)
-                       : tern_model_open(&model, o->model.model, err);
+                       : cli_open_model(&model, &o->model, err);
     if (status != TERN_OK) return status;
     bench_rig rig = {0};
     status = open_rig(&rig, model, o, &workload, err);

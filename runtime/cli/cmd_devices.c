@@ -31,6 +31,14 @@ static const char *test_device(const tern_device_info *info, tern_error *err)
     return "";
 }
 
+/* "2 threads, ", or nothing for a GPU. */
+static const char *threads_of(const tern_device_info *d, char text[32])
+{
+    text[0] = 0;
+    if (d->n_threads > 0) snprintf(text, 32, "%d threads, ", d->n_threads);
+    return text;
+}
+
 static json_t *device_json(const tern_device_info *d, const char *problem)
 {
     return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s}", "name", d->name, "hardware",
@@ -50,12 +58,13 @@ static int devices(int argc, char **argv, tern_error *err)
     json_t *array = json_array();
     for (int i = 0; i < n; i++) {
         tern_error problem = {0};
+        char threads[32];
         const char *text = test_device(&list[i], &problem);
         if (problem.status != TERN_OK) status = tern_fail(err, problem.status, "%s", problem.text);
         json_array_append_new(array, device_json(&list[i], text));
         if (!o.json)
-            printf("%-8s%s, level %s, %d threads, %.1f of %.1f GiB free, self-test %s\n",
-                   list[i].name, list[i].hardware, list[i].level, list[i].n_threads,
+            printf("%-8s%s, level %s, %s%.1f of %.1f GiB free, self-test %s\n", list[i].name,
+                   list[i].hardware, list[i].level, threads_of(&list[i], threads),
                    (double)list[i].free_bytes / 1073741824.0,
                    (double)list[i].memory_bytes / 1073741824.0, *text ? "failed" : "passed");
     }

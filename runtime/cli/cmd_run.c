@@ -37,7 +37,21 @@ static double rate(uint64_t tokens, uint64_t ns)
     return ns ? (double)tokens * 1e9 / (double)ns : 0.0;
 }
 
-static void print_summary(const cli_answer *a, const tern_engine *engine)
+/* What the plan promised for this prompt and answer, beside what was measured. */
+static void print_promise(const cli_plan *p, const tern_engine *engine, const tern_engine_stats *s)
+{
+    if (!p->predicted || !s->prefill_tok || !s->decode_tok) return;
+    const tern_model_config *config = tern_model_config_of(tern_engine_model(engine));
+    const int prompt = (int)s->prefill_tok, decoded = (int)s->decode_tok;
+    const double first = tern_forecast_prefill_s(&p->plan, config, &p->site.site, prompt);
+    const double step =
+        tern_forecast_step_s(&p->plan, config, &p->site.site, 1, prompt + decoded / 2);
+    fprintf(stderr, "predicted: prefill %.1f tok/s, decode %.1f tok/s; measured %.1f and %.1f\n",
+            prompt / first, 1 / step, rate(s->prefill_tok, s->prefill_ns),
+            rate(s->decode_tok, s->decode_ns));
+}
+
+static void print_summary(const cli_answer *a, const tern_engine *engine, const cli_plan *plan)
 {
     tern_engine_stats s;
     tern_engine_stats_get(engine, &s);
@@ -51,6 +65,7 @@ static void print_summary(const cli_answer *a, const tern_engine *engine)
             rate(s.prefill_tok, s.prefill_ns), (unsigned long long)s.decode_tok,
             rate(s.decode_tok, s.decode_ns), (double)bytes / 1048576.0,
             (double)tern_peak_resident_bytes() / 1048576.0, tern_finish_name(a->finish));
+    print_promise(plan, engine, &s);
     if (a->finish == TERN_FINISH_CONTEXT)
         fprintf(stderr, "tern: the context of %d tokens is full\n",
                 tern_engine_plan(engine)->workload.n_ctx);
@@ -91,7 +106,7 @@ static int run_session(const run_options *o, cli_session *session, tern_error *e
     cli_catch_interrupt();
     status = cli_answer_run(&a, session->engine, &request, err);
     if (status == TERN_OK && o->json) status = print_json(&a, session->engine, err);
-    if (status == TERN_OK) print_summary(&a, session->engine);
+    if (status == TERN_OK) print_summary(&a, session->engine, &session->plan);
     cli_answer_free(&a);
     free(ids);
     return status;

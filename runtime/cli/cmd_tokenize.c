@@ -7,14 +7,17 @@
 #include "cli/console.h"
 
 typedef struct tokenize_options {
-    const char *model, *text, *file;
+    cli_model_options model; /* its file and pre-tokenizer */
+    const char *text, *file;
     int no_bos, special, pieces, json;
 } tokenize_options;
 
 #define AT(member) offsetof(tokenize_options, member)
 static const cli_option options[] = {
-    {"model", 'm', CLI_TEXT, AT(model), 0, 0, "FILE",
+    {"model", 'm', CLI_TEXT, AT(model.model), 0, 0, "FILE",
      "model file; default: the embedded demo model"},
+    {"pretokenizer", 0, CLI_TEXT, AT(model.pretokenizer), 0, 0, "NAME",
+     "instead of the file's: llama-bpe, gpt-2, qwen2, falcon, default"},
     {"prompt", 'p', CLI_TEXT, AT(text), 0, 0, "TEXT", "the text"},
     {"file", 'f', CLI_TEXT, AT(file), 0, 0, "FILE", "file with the text"},
     {"no-bos", 0, CLI_FLAG, AT(no_bos), 0, 0, NULL, "leave out the token that begins a text"},
@@ -94,7 +97,7 @@ static int tokenize(int argc, char **argv, tern_error *err)
     int status = cli_parse(&o, &cli_tokenize, argc, argv, NULL, err);
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
     tern_model *model;
-    status = tern_model_open(&model, o.model, err);
+    status = cli_open_model(&model, &o.model, err);
     if (status != TERN_OK) return status;
     status = tokenize_with(&o, model, err);
     tern_model_close(model);

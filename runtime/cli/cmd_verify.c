@@ -40,6 +40,19 @@ static void add(report *r, const char *name, int passed, const char *detail)
         r->status = tern_fail(r->err, TERN_E_SELF_TEST, "%s: %s", name, detail);
 }
 
+/* One line a class and device. */
+static void check_classes(report *r, const char *device, const tern_memory *planned,
+                          const tern_memory *used)
+{
+    for (int c = 0; c < TERN_N_MEMORY_CLASSES; c++) {
+        char detail[160];
+        snprintf(detail, sizeof detail, "%s, %s: planned %llu bytes, allocated %llu", device,
+                 tern_memory_class_name((tern_memory_class)c),
+                 (unsigned long long)planned->bytes[c], (unsigned long long)used->bytes[c]);
+        add(r, "memory class", planned->bytes[c] == used->bytes[c], detail);
+    }
+}
+
 /* The devices were opened, so their known answers hold; the plan's bytes must be the real ones. */
 static int check_memory(report *r, const cli_session *s, tern_error *err)
 {
@@ -58,6 +71,8 @@ static int check_memory(report *r, const cli_session *s, tern_error *err)
         snprintf(detail, sizeof detail, "%s, planned %llu bytes, allocated %llu", info->name,
                  (unsigned long long)memory.total, (unsigned long long)used);
         add(r, "memory", memory.total == used, detail);
+        const tern_memory by_class = tern_engine_memory(s->engine, i);
+        check_classes(r, info->name, &memory, &by_class);
     }
     return TERN_OK;
 }

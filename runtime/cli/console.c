@@ -75,28 +75,47 @@ void cli_progress_end(void)
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
 }
 
+int cli_open_model(tern_model **out, const cli_model_options *options, tern_error *err)
+{
+    static const char *const activations[] = {NULL, "relu2", "silu", "gelu"};
+    const tern_model_options o = {.pretokenizer = options->pretokenizer,
+                                  .activation = activations[options->activation],
+                                  .i2s_layout = (char)('a' + options->i2s_layout),
+                                  .tl_config = options->tl_config};
+    return tern_model_open_with(out, options->model, &o, err);
+}
+
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err)
 {
-    cli_session session = {0};
-    int status = tern_model_open(&session.model, options->model, err);
+    const cli_batch one = {.n_seq = 1};
+    return cli_open_batch(out, options, &one, err);
+}
+
+int cli_open_batch(cli_session *out, const cli_model_options *options, const cli_batch *batch,
+                   tern_error *err)
+{
+    out->model = NULL;
+    out->engine = NULL;
+    int status = cli_open_model(&out->model, options, err);
     if (status != TERN_OK) return status;
     const tern_workload workload = {.n_ctx = options->n_ctx,
-                                    .n_seq = 1,
+                                    .n_seq = batch->n_seq,
+                                    .n_tok = batch->n_tok,
                                     .kv_type = (tern_kv_type)options->kv,
                                     .head_type = (tern_head_type)options->head};
-    tern_plan plan;
-    status = tern_plan_layers(&plan, tern_model_config_of(session.model),
-                              options->device ? options->device : "cpu", &workload, err);
+    const tern_model_config *config = tern_model_config_of(out->model);
+    status = cli_plan_make(&out->plan, config, options, &workload, err);
     if (status == TERN_OK) {
+        cli_plan_say(&out->plan, config);
+        if (batch->n_pages) out->plan.plan.n_pages = batch->n_pages;
         const tern_engine_options engine = {.device = {.n_threads = options->n_threads},
+                                            .n_queue = batch->n_queue,
+                                            .n_spill_pages = batch->n_spill_pages,
                                             .progress = cli_progress()};
-        status = tern_engine_create(&session.engine, session.model, &plan, &engine, err);
+        status = tern_engine_create(&out->engine, out->model, &out->plan.plan, &engine, err);
         cli_progress_end();
     }
-    if (status == TERN_OK)
-        *out = session;
-    else
-        tern_model_close(session.model);
+    if (status != TERN_OK) tern_model_close(out->model);
     return status;
 }
 

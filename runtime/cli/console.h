@@ -7,8 +7,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "cli/options.h"
-#include "tern/engine.h"
+#include "cli/site.h"
 
 /* What switches a stream to a colour: "" unless it is a terminal, and where NO_COLOR is set. */
 typedef enum cli_color_name { CLI_PLAIN, CLI_BOLD, CLI_RED, CLI_GREEN, CLI_YELLOW } cli_color_name;
@@ -23,9 +22,22 @@ void cli_progress_end(void);
 typedef struct cli_session {
     tern_model *model;
     tern_engine *engine;
+    cli_plan plan;
 } cli_session;
 
-/* Opens the model and loads an engine for one request at a time. */
+/* The model of -m, or the embedded one, with the options that say how to read it. */
+int cli_open_model(tern_model **out, const cli_model_options *options, tern_error *err);
+
+/* What an engine for many requests holds; zeros are the engine's own defaults. */
+typedef struct cli_batch {
+    int n_seq, n_tok, n_pages, n_spill_pages, n_queue;
+} cli_batch;
+
+/* Opens the model and loads an engine. */
+int cli_open_batch(cli_session *out, const cli_model_options *options, const cli_batch *batch,
+                   tern_error *err);
+
+/* The same for one request at a time. */
 int cli_open(cli_session *out, const cli_model_options *options, tern_error *err);
 void cli_close(cli_session *session);
 
@@ -51,8 +63,8 @@ int cli_interrupted(void);
 
 /* The commands, NULL behind the last, and each of them. */
 extern const cli_command *const cli_commands[];
-extern const cli_command cli_run, cli_chat, cli_bench, cli_verify, cli_devices, cli_tokenize,
-    cli_completion, cli_man, cli_eval_ppl, cli_eval_kld, cli_eval_mc,
-    cli_inspect;
+extern const cli_command cli_run, cli_chat, cli_plan_command, cli_calibrate, cli_bench,
+    cli_eval_ppl, cli_eval_kld, cli_eval_mc, cli_inspect, cli_verify, cli_devices, cli_tokenize,
+    cli_completion, cli_man, cli_convert, cli_serve;
 
 #endif

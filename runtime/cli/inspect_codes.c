@@ -8,14 +8,6 @@
 
 #define LAYER_MATRICES 7
 
-/* The only place that knows how rows are read. */
-static int read_row(uint8_t *codes, float *scale, const tern_model *model,
-                    const tern_gguf_tensor *tensor, size_t row)
-{
-    *scale = model->values->scale(model, tensor);
-    return model->values->codes(codes, model, tensor, row);
-}
-
 static void count_row(cli_codes *c, const uint8_t *codes, float scale)
 {
     const size_t k = (size_t)c->tensor->ne[0];
@@ -32,14 +24,16 @@ static void count_row(cli_codes *c, const uint8_t *codes, float scale)
 
 static void count_tensor(cli_codes *c, uint8_t *codes, const tern_model *model)
 {
-    for (size_t row = 0; row < (size_t)c->tensor->ne[1]; row++) {
-        float scale;
-        if (read_row(codes, &scale, model, c->tensor, row))
+    const size_t n_rows = (size_t)c->tensor->ne[1];
+    const float given = model->values->scale(model, c->tensor);
+    for (size_t row = 0; row < n_rows; row++) {
+        float scale = given;
+        if (model->values->codes(codes, &scale, model, c->tensor, row, NULL) == TERN_OK)
             count_row(c, codes, scale);
         else if (c->n_bad++ == 0)
             c->first_bad = row;
     }
-    model->values->forget(model, c->tensor);
+    model->values->forget(model, c->tensor, 0, n_rows);
 }
 
 int cli_count_codes(cli_codes **out, size_t *n, const tern_model *model,

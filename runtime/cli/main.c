@@ -10,9 +10,9 @@
 #include "cli/nearest.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_run,     &cli_chat,    &cli_bench,   &cli_eval_ppl, &cli_eval_kld,   &cli_eval_mc,
-    &cli_inspect, &cli_verify,  &cli_devices, &cli_tokenize, &cli_completion, &cli_man,
-    NULL,
+    &cli_run,      &cli_chat,     &cli_serve,      &cli_plan_command, &cli_calibrate, &cli_bench,
+    &cli_eval_ppl, &cli_eval_kld, &cli_eval_mc,    &cli_inspect,      &cli_verify,    &cli_convert,
+    &cli_devices,  &cli_tokenize, &cli_completion, &cli_man,          NULL,
 };
 
 static void print_help(FILE *to)

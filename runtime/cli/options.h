@@ -47,7 +47,10 @@ void cli_print_help(const cli_command *command);
 typedef struct cli_model_options {
     const char *model;  /* file; NULL: the embedded one */
     const char *device; /* "cpu:0" */
+    const char *plan;   /* "auto" or a file of `tern plan --save`; NULL: equal runs of layers */
     int n_threads, n_ctx, kv, head;
+    const char *pretokenizer, *tl_config;
+    int activation, i2s_layout; /* indices into the choices */
 } cli_model_options;
 
 #define CLI_MODEL_OPTIONS(type, member)                                                        \
@@ -59,12 +62,25 @@ typedef struct cli_model_options {
          1,         1024, "N",     "compute threads of a CPU device (default: one per core)"}, \
         {"ctx", 'c',     CLI_INT, offsetof(type, member.n_ctx),                                \
          1,     1 << 24, "N",     "context in tokens (default: the model's)"},                 \
+        {"plan", 0, CLI_TEXT, offsetof(type, member.plan), 0, 0, "FILE|auto",                  \
+         "places by the planner, or by a plan of `tern plan --save`"},                         \
         {"kv", 0, CLI_CHOICE, offsetof(type, member.kv),                                       \
          0,    0, "f16|i8",   "type of the KV cache (default f16)"},                           \
+        {"head", 0, CLI_CHOICE, offsetof(type, member.head),                                   \
+         0,      0, "i16|i8",   "precision of the head's table (default i16)"},                \
+        CLI_FILE_OPTIONS(type, member)
+
+/* Those of them that say how a file is to be read. */
+#define CLI_FILE_OPTIONS(type, member)                                                         \
+    {"pretokenizer", 0,  CLI_TEXT, offsetof(type, member.pretokenizer), 0, 0,                  \
+     "NAME",         "instead of the file's: llama-bpe, gpt-2, qwen2, falcon, default"},       \
+        {"activation", 0, CLI_CHOICE, offsetof(type, member.activation), 0, 0,                 \
+         "file|relu2|silu|gelu", "activation of the FFN (default: the file's)"},               \
+        {"i2s-layout", 0, CLI_CHOICE, offsetof(type, member.i2s_layout), 0, 0,                 \
+         "a|b|c|d", "byte order of I2_S tensors (default a, as all published files)"},         \
     {                                                                                          \
-        "head", 0, CLI_CHOICE, offsetof(type, member.head), 0, 0, "i16|i8",                    \
-            "precision of the head's table (default i16)"                                      \
+        "tl-config", 0, CLI_TEXT, offsetof(type, member.tl_config), 0, 0, "FILE",              \
+            "tile shapes of TL1 and TL2 tensors, as bitnet.cpp's kernel_config.ini"            \
     }
-#define CLI_N_MODEL_OPTIONS 6
 
 #endif

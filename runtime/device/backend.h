@@ -5,6 +5,10 @@
 
 #include "tern/device.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct tern_device {
     const tern_backend *backend;
     tern_device_info info;
@@ -47,6 +51,10 @@ __attribute__((format(printf, 3, 4)))
 #endif
 void tern_stream_fail(tern_stream *stream, int status, const char *format, ...);
 
+/* What kernels may find, as the stream's sticky error: the same words from every backend. */
+void tern_stream_fault_id(tern_stream *stream, tern_op_kind kind, int n_vocab);
+void tern_stream_fault_not_finite(tern_stream *stream, tern_op_kind kind, int layer);
+
 /* Columns of a row after padding, in the host layouts and in quantised activations. */
 static inline int tern_pad_k(int k)
 {
@@ -71,4 +79,7 @@ void tern_program_needs(tern_program *program, const tern_op *ops, int n_ops);
  * one. */
 int tern_batch_check(const tern_program *program, const tern_batch *batch, tern_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -19,6 +19,21 @@ void tern_stream_fail(tern_stream *stream, int status, const char *format, ...)
     stream->sticky.status = status;
 }
 
+void tern_stream_fault_id(tern_stream *stream, tern_op_kind kind, int n_vocab)
+{
+    tern_stream_fail(stream, TERN_E_USAGE, "%s met a token id outside the vocabulary of %d",
+                     tern_op_name(kind), n_vocab);
+}
+
+void tern_stream_fault_not_finite(tern_stream *stream, tern_op_kind kind, int layer)
+{
+    char place[TERN_PLACE_BYTES];
+    tern_stream_fail(stream, TERN_E_MODEL,
+                     "%s met values that are not finite: the model's weights are damaged or do not "
+                     "belong together",
+                     tern_op_place(place, kind, layer));
+}
+
 void tern_device_close(tern_device *device)
 {
     if (device) device->backend->close(device);

@@ -4,11 +4,19 @@
 #include <string.h>
 
 #include "base/fail.h"
-#include "device/backend.h"
+#include "device/check_device.h"
 
-extern const tern_backend tern_backend_cpu;
+extern const tern_backend tern_backend_cpu, tern_backend_cuda, tern_backend_emu;
 
-static const tern_backend *const backends[] = {&tern_backend_cpu};
+/* `cuda` is always there, because plans may name GPUs that are not (cuda/cuda_absent.c); the
+ * emulator belongs to builds with tests. */
+static const tern_backend *const backends[] = {
+    &tern_backend_cpu,
+    &tern_backend_cuda,
+#ifdef TERN_HAVE_EMU
+    &tern_backend_emu,
+#endif
+};
 
 const tern_backend *const *tern_backends(int *n)
 {
@@ -56,15 +64,23 @@ static const tern_backend *find_or_fail(int *index, const char *name, tern_error
     if (!backend)
         tern_fail(
             err, TERN_E_USAGE,
-            "there is no device '%.40s': use cpu or cpu:N; `tern devices` lists what this machine "
-            "has",
+            "there is no device '%.40s': use cpu, cpu:N or cuda:N; `tern devices` lists what this "
+            "machine has",
             name);
     return backend;
+}
+
+/* The device behind "check:", or NULL. */
+static const char *checked(const char *name)
+{
+    return strncmp(name, "check:", 6) == 0 ? name + 6 : NULL;
 }
 
 const tern_backend *tern_backend_find(const char *name, tern_error *err)
 {
     int index;
+    if (checked(name))
+        return find_or_fail(&index, checked(name), err) ? &tern_backend_check : NULL;
     return find_or_fail(&index, name, err);
 }
 
@@ -72,6 +88,7 @@ int tern_device_open(tern_device **out, const char *name, const tern_device_opti
                      tern_error *err)
 {
     int index;
+    if (checked(name)) return tern_check_open(out, checked(name), options, err);
     const tern_backend *backend = find_or_fail(&index, name, err);
     if (!backend) return TERN_E_USAGE;
     static const tern_device_options none;

@@ -27,9 +27,11 @@ static int check_idle(const tern_engine *e, const int32_t *ids, int n, tern_erro
     return TERN_OK;
 }
 
-/* Tokens first .. first+n of the sequence through all layers, on pages 0, 1, ... */
+/* Tokens first .. first+n of the sequence through all layers, on pages 0, 1, ..., which then hold
+ * nothing that requests may share. */
 static int run_chunk(tern_engine *e, const int32_t *ids, int first, int n, tern_error *err)
 {
+    tern_pages_forget(&e->pool);
     for (int i = 0; i < n; i++) {
         const int pos = first + i;
         if (pos % TERN_PAGE_TOK == 0) {

@@ -1,14 +1,16 @@
-/* bpe.c - merging with a linked list and a heap. The heap is ordered by (rank, position), so equal
- * ranks are taken from the left. Entries are never removed when a merge makes them stale: every
- * position remembers the rank of its present pair, and an entry that disagrees with it is dropped.
- */
+/* bpe.c - merging with a linked list and a heap, for both kinds of BPE. The heap is ordered by
+ * (rank, position), so equal ranks are taken from the left. Entries are never removed when a merge
+ * makes them stale: every position remembers the rank of its present pair, and an entry that
+ * disagrees with it is dropped. */
 #include "format/bpe.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/f16.h"
 #include "base/memory.h"
+#include "base/text.h"
 
 #define NO_RANK UINT32_MAX
 #define NO_POSITION UINT32_MAX
@@ -86,9 +88,31 @@ int tern_bpe_add_merge(tern_bpe *bpe, const char *text, size_t left_bytes, size_
     return TERN_OK;
 }
 
+/* A number that falls when the score rises: the bits of floats, made to count in their order. */
+static uint32_t rank_of(float score)
+{
+    const uint32_t bits = tern_f32_bits(score + 0.0f); /* -0 becomes +0 */
+    return bits >> 31 ? bits : 0x7fffffffu - bits;
+}
+
+int tern_bpe_begin_texts(tern_bpe *bpe, const float *scores, const int32_t bytes[256],
+                         int32_t unknown, tern_error *err)
+{
+    const size_t n = bpe->symbols.n;
+    const int status =
+        tern_alloc(&bpe->text_rank, n, sizeof *bpe->text_rank, "the ranks of tokens", err);
+    if (status != TERN_OK) return status;
+    bpe->n_tokens = (int32_t)n;
+    bpe->unknown = unknown;
+    memcpy(bpe->byte_symbol, bytes, sizeof bpe->byte_symbol);
+    for (size_t i = 0; i < n; i++) bpe->text_rank[i] = rank_of(scores[i]);
+    return TERN_OK;
+}
+
 void tern_bpe_free(tern_bpe *bpe)
 {
     tern_symbols_free(&bpe->symbols);
+    free(bpe->text_rank);
     free(bpe->merges);
     *bpe = (tern_bpe){0};
 }
@@ -145,34 +169,57 @@ void tern_bpe_scratch_free(tern_bpe_scratch *scratch)
     *scratch = (tern_bpe_scratch){0};
 }
 
-/* Looks up the merge of the symbol at `position` with its successor. */
-static void consider(const tern_bpe *bpe, node *nodes, heap *h, uint32_t position)
+/* One piece under way. */
+typedef struct work {
+    const tern_bpe *bpe;
+    const char *piece;
+    node *nodes; /* at the position of a symbol's first byte */
+    heap heap;
+    uint32_t n; /* bytes */
+} work;
+
+static uint32_t end_of(const work *w, uint32_t position)
 {
-    node *here = &nodes[position];
-    here->rank = NO_RANK;
-    if (here->next == NO_POSITION) return;
-    const uint64_t pair = (uint64_t)(uint32_t)here->id << 32 | (uint32_t)nodes[here->next].id;
-    const tern_bpe_merge *merge = &bpe->merges[slot_of(bpe, pair)];
-    if (merge->next_rank == 0) return;
-    here->rank = merge->next_rank - 1;
-    here->merged = merge->merged;
-    heap_push(h, (uint64_t)here->rank << 32 | position);
+    const uint32_t next = w->nodes[position].next;
+    return next == NO_POSITION ? w->n : next;
 }
 
-static void merge_all(const tern_bpe *bpe, node *nodes, heap *h)
+/* Looks up the merge of the symbol at `position` with its successor. */
+static void consider(work *w, uint32_t position)
 {
-    while (h->n > 0) {
-        const uint64_t top = heap_pop(h);
+    node *here = &w->nodes[position];
+    here->rank = NO_RANK;
+    if (here->next == NO_POSITION) return;
+    if (w->bpe->text_rank) {
+        const uint32_t bytes = end_of(w, here->next) - position;
+        here->merged = tern_symbols_find(&w->bpe->symbols, w->piece + position, bytes);
+        if (here->merged < 0) return;
+        here->rank = w->bpe->text_rank[here->merged];
+    } else {
+        const uint64_t pair =
+            (uint64_t)(uint32_t)here->id << 32 | (uint32_t)w->nodes[here->next].id;
+        const tern_bpe_merge *merge = &w->bpe->merges[slot_of(w->bpe, pair)];
+        if (merge->next_rank == 0) return;
+        here->rank = merge->next_rank - 1;
+        here->merged = merge->merged;
+    }
+    heap_push(&w->heap, (uint64_t)here->rank << 32 | position);
+}
+
+static void merge_all(work *w)
+{
+    while (w->heap.n > 0) {
+        const uint64_t top = heap_pop(&w->heap);
         const uint32_t position = (uint32_t)top;
-        node *left = &nodes[position];
+        node *left = &w->nodes[position];
         if (left->rank != (uint32_t)(top >> 32)) continue; /* stale */
-        node *right = &nodes[left->next];
+        node *right = &w->nodes[left->next];
         left->id = left->merged;
         left->next = right->next;
         right->rank = NO_RANK;
-        if (left->next != NO_POSITION) nodes[left->next].previous = position;
-        consider(bpe, nodes, h, position);
-        if (left->previous != NO_POSITION) consider(bpe, nodes, h, left->previous);
+        if (left->next != NO_POSITION) w->nodes[left->next].previous = position;
+        consider(w, position);
+        if (left->previous != NO_POSITION) consider(w, left->previous);
     }
 }
 
@@ -202,26 +249,66 @@ static int put_symbol(const tern_bpe *bpe, tern_bpe_sink *sink, int32_t id, tern
     return status;
 }
 
+/* A character that is no token: its bytes, or the unknown token where one of them is none. */
+static int put_character(const tern_bpe *bpe, tern_bpe_sink *sink, const char *text, size_t bytes,
+                         tern_error *err)
+{
+    bool spelled = true;
+    for (size_t i = 0; i < bytes; i++) spelled &= bpe->byte_symbol[(uint8_t)text[i]] >= 0;
+    if (!spelled && bpe->unknown >= 0) return tern_bpe_put(sink, bpe->unknown, err);
+    if (!spelled)
+        return tern_fail(err, TERN_E_MODEL,
+                         "the vocabulary has no token for the character '%s', which this text"
+                         " needs: use another model",
+                         TERN_QUOTED(text, bytes));
+    int status = TERN_OK;
+    for (size_t i = 0; i < bytes && status == TERN_OK; i++)
+        status = tern_bpe_put(sink, bpe->byte_symbol[(uint8_t)text[i]], err);
+    return status;
+}
+
+/* Bytes of the symbol that a piece begins with: one, or a whole character for SentencePiece. */
+static uint32_t first_symbol(int32_t *id, const tern_bpe *bpe, const char *text, size_t bytes)
+{
+    size_t length = 1;
+    if (!bpe->text_rank) {
+        *id = bpe->byte_symbol[(uint8_t)*text];
+    } else {
+        if (tern_utf8_look(text, bytes, &length) != TERN_UTF8_WHOLE) length = 1;
+        *id = tern_symbols_find(&bpe->symbols, text, length);
+    }
+    return (uint32_t)length;
+}
+
+static void split(work *w)
+{
+    uint32_t previous = NO_POSITION;
+    for (uint32_t i = 0, length; i < w->n; previous = i, i += length) {
+        node *here = &w->nodes[i];
+        *here = (node){.previous = previous};
+        length = first_symbol(&here->id, w->bpe, w->piece + i, w->n - i);
+        here->next = i + length < w->n ? i + length : NO_POSITION;
+    }
+}
+
 int tern_bpe_encode(const tern_bpe *bpe, tern_bpe_scratch *scratch, tern_bpe_sink *sink,
                     const char *piece, size_t bytes, tern_error *err)
 {
-    if (bytes == 1) return put_symbol(bpe, sink, bpe->byte_symbol[(uint8_t)piece[0]], err);
+    if (bytes == 1 && !bpe->text_rank)
+        return put_symbol(bpe, sink, bpe->byte_symbol[(uint8_t)piece[0]], err);
     if (bpe->ignore_merges) {
         const int32_t id = tern_symbols_find(&bpe->symbols, piece, bytes);
         if (id >= 0 && id < bpe->n_tokens) return tern_bpe_put(sink, id, err);
     }
-    node *nodes = NULL;
-    heap h = {0};
-    int status = scratch_reserve(&nodes, &h, scratch, bytes, err);
+    work w = {.bpe = bpe, .piece = piece, .n = (uint32_t)bytes};
+    int status = scratch_reserve(&w.nodes, &w.heap, scratch, bytes, err);
     if (status != TERN_OK) return status;
-    const uint32_t n = (uint32_t)bytes;
-    for (uint32_t i = 0; i < n; i++)
-        nodes[i] = (node){.id = bpe->byte_symbol[(uint8_t)piece[i]],
-                          .previous = i ? i - 1 : NO_POSITION,
-                          .next = i + 1 < n ? i + 1 : NO_POSITION};
-    for (uint32_t i = 0; i < n; i++) consider(bpe, nodes, &h, i);
-    merge_all(bpe, nodes, &h);
-    for (uint32_t i = 0; i != NO_POSITION && status == TERN_OK; i = nodes[i].next)
-        status = put_symbol(bpe, sink, nodes[i].id, err);
+    split(&w);
+    for (uint32_t i = 0; i != NO_POSITION; i = w.nodes[i].next) consider(&w, i);
+    merge_all(&w);
+    for (uint32_t i = 0; i != NO_POSITION && status == TERN_OK; i = w.nodes[i].next)
+        status = w.nodes[i].id >= 0
+                     ? put_symbol(bpe, sink, w.nodes[i].id, err)
+                     : put_character(bpe, sink, piece + i, end_of(&w, i) - i, err);
     return status;
 }

@@ -1,5 +1,8 @@
-/* bpe.h - byte-level byte-pair encoding of one piece of text: symbols, merges, and the loop that
- * applies them (FORMATS 12.1). Knows nothing of files, patterns or special tokens. */
+/* bpe.h - byte-pair encoding of one piece of text: symbols, merges, and the loop that applies them.
+ * Two kinds share the loop: byte-level BPE, which begins with bytes and merges listed pairs
+ * (FORMATS 12.1), and SentencePiece's, which begins with characters and merges any two neighbours
+ * whose joint text is a token (FORMATS 12.3). Knows nothing of files, patterns or special tokens.
+ */
 #ifndef TERN_FORMAT_BPE_H
 #define TERN_FORMAT_BPE_H
 
@@ -24,6 +27,8 @@ typedef struct tern_bpe {
     int slot_shift; /* 64 - log2(n_slots): the high bits of a product make the index */
     uint32_t n_merges;
     bool ignore_merges; /* a piece that is a token is that token, whatever the merges say */
+    uint32_t *text_rank; /* [n_tokens] SentencePiece: lower ones merge first; otherwise NULL */
+    int32_t unknown;     /* SentencePiece: for what no byte token spells; -1: none */
 } tern_bpe;
 
 /* Working memory of an encoder; start with {0}, one per thread. */
@@ -47,13 +52,18 @@ int tern_bpe_begin_merges(tern_bpe *bpe, uint64_t n_merges, tern_error *err);
  * rank. */
 int tern_bpe_add_merge(tern_bpe *bpe, const char *text, size_t left_bytes, size_t right_bytes,
                        tern_error *err);
+
+/* SentencePiece instead of 2. and 3.: scores [n_tokens], finite, higher ones merge first; bytes
+ * [256] are the tokens of single bytes, -1 where there is none. */
+int tern_bpe_begin_texts(tern_bpe *bpe, const float *scores, const int32_t bytes[256],
+                         int32_t unknown, tern_error *err);
 void tern_bpe_free(tern_bpe *bpe);
 void tern_bpe_scratch_free(tern_bpe_scratch *scratch);
 
 /* One id. TERN_E_FIT when the sink is full. */
 int tern_bpe_put(tern_bpe_sink *sink, int32_t id, tern_error *err);
 
-/* Encodes piece [bytes], 0 < bytes < 2^31: n log n in the length of the piece.
+/* Encodes piece [bytes], 0 < bytes < 2^31 - any bytes: n log n in the length of the piece.
  * TERN_E_MODEL when it needs a single byte that the vocabulary lacks. */
 int tern_bpe_encode(const tern_bpe *bpe, tern_bpe_scratch *scratch, tern_bpe_sink *sink,
                     const char *piece, size_t bytes, tern_error *err);

@@ -217,26 +217,21 @@ static int by_offset(const void *a, const void *b)
     return ((*x)->offset > (*y)->offset) - ((*x)->offset < (*y)->offset);
 }
 
-/* Bytes of a tensor of a known type, checked; of others the whole gap. */
+/* Bytes of a tensor of a known type, checked; of others the whole gap. Type 39 that is too short
+ * for TL2 is another program's (FORMATS 2.2) and counts as unknown. */
 static int measure(tern_gguf_tensor *tensor, size_t gap, const tern_gguf *gguf, tern_error *err)
 {
     const char *name = TERN_QUOTED(tensor->name.data, tensor->name.bytes);
-    const uint64_t n = tensor->n_elements; /* at most 2^63 - 1: n / 4 + 32 cannot overflow */
+    const uint64_t n = tensor->n_elements, k = tensor->ne[0];
+    const tern_tensor_type *type = tern_tensor_type_find(tensor->type);
     uint64_t bytes = gap;
-    bool fits = true;
-    switch (tensor->type) {
-    case TERN_GGML_F32: fits = !__builtin_mul_overflow(n, (uint64_t)4, &bytes); break;
-    case TERN_GGML_F16: bytes = n * 2; break;
-    case TERN_GGML_I2_S:
-        if (n % 4 != 0)
-            return bad(gguf, err,
-                       "I2_S tensor '%s' has %llu elements, not a multiple of 4: " DAMAGED, name,
-                       (unsigned long long)n);
-        bytes = n / 4 + 32;
-        break;
-    default: break;
-    }
-    if (!fits || bytes > gap || gap == 0)
+    if (type && !tern_tensor_type_bytes(&bytes, type, k, n / k))
+        return bad(gguf, err,
+                   "%s tensor '%s' has %llu elements in rows of %llu, which this type cannot"
+                   " hold: " DAMAGED,
+                   type->name, name, (unsigned long long)n, (unsigned long long)k);
+    if (tensor->type == TERN_GGML_TL2 && bytes > gap) bytes = gap;
+    if (bytes > gap || gap == 0)
         return bad(gguf, err,
                    "tensor '%s' of %llu elements and type %u at byte %zu has room for %zu bytes"
                    " before the next tensor or the end of the file, which is too little: " DAMAGED,
@@ -248,7 +243,7 @@ static int measure(tern_gguf_tensor *tensor, size_t gap, const tern_gguf *gguf, 
 /* Turns relative offsets into places in the file and proves that no two tensors share a byte. */
 static int place_tensors(tern_gguf *gguf, size_t data_begin, tern_error *err)
 {
-    const size_t end = gguf->file.bytes, n = gguf->n_tensors;
+    const size_t end = gguf->file.bytes + gguf->elsewhere, n = gguf->n_tensors;
     for (size_t i = 0; i < n; i++) {
         tern_gguf_tensor *tensor = &gguf->tensors[i];
         if (data_begin > end || tensor->offset >= end - data_begin)
@@ -388,7 +383,8 @@ static int take_header(cursor *c)
 }
 
 /* Takes over `file` in every case. */
-static int parse(tern_gguf **out, tern_file file, const char *name, tern_error *err)
+static int parse(tern_gguf **out, tern_file file, size_t elsewhere, const char *name,
+                 tern_error *err)
 {
     _Static_assert(sizeof(size_t) == 8, "offsets of files need 64 bits");
     tern_gguf *gguf = NULL;
@@ -398,6 +394,7 @@ static int parse(tern_gguf **out, tern_file file, const char *name, tern_error *
         return status;
     }
     gguf->file = file;
+    gguf->elsewhere = elsewhere;
     const size_t name_bytes = strlen(name) + 1;
     status = tern_alloc(&gguf->name, name_bytes, 1, "a file name", err);
     if (status == TERN_OK) {
@@ -418,13 +415,19 @@ int tern_gguf_open(tern_gguf **out, const char *path, tern_error *err)
         if (err) err->status = TERN_E_MODEL;
         return TERN_E_MODEL;
     }
-    return parse(out, file, path, err);
+    return parse(out, file, 0, path, err);
 }
 
 int tern_gguf_parse(tern_gguf **out, const void *data, size_t bytes, const char *name,
                     tern_error *err)
 {
-    return parse(out, (tern_file){.data = data, .bytes = bytes}, name, err);
+    return parse(out, (tern_file){.data = data, .bytes = bytes}, 0, name, err);
+}
+
+int tern_gguf_parse_header(tern_gguf **out, const void *data, size_t bytes, size_t data_bytes,
+                           const char *name, tern_error *err)
+{
+    return parse(out, (tern_file){.data = data, .bytes = bytes}, data_bytes, name, err);
 }
 
 void tern_gguf_close(tern_gguf *gguf)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "base/files.h"
+#include "format/tensor_type.h"
 #include "tern/base.h"
 
 /* Numbers of the value types in the file. */
@@ -25,9 +26,6 @@ typedef enum tern_gguf_type {
     TERN_GGUF_I64,
     TERN_GGUF_F64,
 } tern_gguf_type;
-
-/* Numbers of the tensor types this reader knows (ggml's numbers). */
-enum { TERN_GGML_F32 = 0, TERN_GGML_F16 = 1, TERN_GGML_I2_S = 36 };
 
 /* Bytes inside the file, not zero-terminated. */
 typedef struct tern_text {
@@ -56,6 +54,7 @@ typedef struct tern_gguf_tensor {
 typedef struct tern_gguf {
     tern_file file;
     char *name; /* path, for messages */
+    size_t elsewhere; /* bytes of a data section that is not behind the header: see parse_header */
     uint32_t version;
     tern_gguf_value *values;
     size_t n_values;
@@ -70,6 +69,11 @@ int tern_gguf_open(tern_gguf **out, const char *path, tern_error *err);
 /* The same over memory that outlives the result; `name` is for messages. */
 int tern_gguf_parse(tern_gguf **out, const void *data, size_t bytes, const char *name,
                     tern_error *err);
+
+/* A header alone, of a file whose data section of data_bytes the caller has elsewhere: offsets are
+ * checked, but point outside of the memory. */
+int tern_gguf_parse_header(tern_gguf **out, const void *data, size_t bytes, size_t data_bytes,
+                           const char *name, tern_error *err);
 void tern_gguf_close(tern_gguf *gguf);
 
 /* NULL when absent. */

@@ -45,11 +45,16 @@ static const pre table[] = {
     {{"gpt-2", false, false}, {GPT2}},
     {{"default", false, false}, {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
     {{"falcon", false, false}, {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}},
+    {{"falcon_e", false, false}, {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9]"}},
 };
 
 static const struct {
     const char *name, *target;
-} aliases[] = {{"llama3", "llama-bpe"}, {"llama-v3", "llama-bpe"}, {"pixtral", "llama-bpe"}};
+} aliases[] = {{"llama3", "llama-bpe"},
+               {"llama-v3", "llama-bpe"},
+               {"pixtral", "llama-bpe"},
+               {"falcon3", "llama-bpe"}, /* as upstream; bitnet.cpp's fork: falcon_e */
+               {"gpt2", "gpt-2"}};
 
 struct tern_cutter {
     const pre *pre;
@@ -69,7 +74,8 @@ typedef struct run {
 
 const char *tern_pre_names(void)
 {
-    return "llama-bpe (or llama3, llama-v3, pixtral), qwen2, gpt-2, default, falcon";
+    return "llama-bpe (or llama3, llama-v3, pixtral, falcon3), qwen2, gpt-2, default, falcon, "
+           "falcon_e";
 }
 
 static bool same(const char *name, const char *s, size_t bytes)

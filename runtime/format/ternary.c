@@ -1,8 +1,11 @@
-/* ternary.c - I2_S codes to bytes and back. Called while a model loads, once per weight, so it
- * works on whole blocks in loops that compilers vectorise. */
+/* ternary.c - I2_S codes to bytes and back (FORMATS 4). Called while a model loads, once per
+ * weight, so layout a works on whole blocks in loops that compilers vectorise; the other three,
+ * which no published file has, go weight by weight. */
 #include "format/ternary.h"
 
 #include <string.h>
+
+#include "format/tensor_type.h"
 
 #define BLOCK 128 /* elements of an I2_S block */
 #define BLOCK_BYTES 32
@@ -58,4 +61,30 @@ void tern_i2s_encode(uint8_t *data, const uint8_t *codes, size_t n)
             const uint64_t word = group[0] << 6 | group[1] << 4 | group[2] << 2 | group[3];
             memcpy(data + j, &word, 8);
         }
+}
+
+/* Code of (row, col) in the layouts b, c, d. */
+static uint8_t other_code(const tern_packed *t, size_t row, size_t col)
+{
+    const size_t e = row * t->k + col;
+    switch (t->i2s) {
+    case TERN_I2S_B: return t->data[e / 64 * 16 + e % 16] >> (6 - 2 * (e % 64 / 16)) & 3;
+    case TERN_I2S_C: return t->data[row / 4 * t->k + col] >> (6 - 2 * (row % 4)) & 3;
+    default: return t->data[e / 4] >> (2 * (e % 4)) & 3;
+    }
+}
+
+const char *tern_codes_i2s(uint8_t *codes, float *scale, const tern_packed *t, size_t row)
+{
+    memcpy(scale, t->data + t->k * t->n_out / 4, sizeof *scale);
+    if (t->i2s == TERN_I2S_A)
+        return tern_i2s_decode(codes, t->data, row * t->k, t->k) ? NULL : TERN_CODE_3;
+    if (t->i2s == TERN_I2S_C && t->n_out % 4 != 0)
+        return "is not one of four, as layout c interleaves them: choose another layout";
+    uint8_t threes = 0;
+    for (size_t col = 0; col < t->k; col++) {
+        codes[col] = other_code(t, row, col);
+        threes |= codes[col] == 3;
+    }
+    return threes ? TERN_CODE_3 : NULL;
 }

@@ -1,11 +1,13 @@
 /* tokenizer.c - text to ids and back, over the parts: special tokens are found first, what lies
  * between them is split into valid UTF-8 and broken bytes, the pattern cuts the valid stretches
- * into pieces, and the BPE encodes every piece. Nothing is ever dropped, so the bytes of the ids
- * are the text again. */
+ * into pieces, and the BPE encodes every piece. SentencePiece has no pattern: its text is encoded
+ * as a whole. Nothing is ever dropped, so the bytes of the ids are the text again, but for the
+ * space that SentencePiece puts in front. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "format/tokenizer_gguf.h"
 #include "format/tokenizer_internal.h"
@@ -124,6 +126,46 @@ static int encode_plain(encoder *e, const char *text, size_t bytes)
     return status;
 }
 
+size_t tern_unescape_spaces(char *text, size_t bytes)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < bytes; n++) {
+        const bool space = bytes - i >= 3 && memcmp(text + i, "\xe2\x96\x81", 3) == 0;
+        text[n] = space ? ' ' : text[i];
+        i += space ? 3 : 1;
+    }
+    return n;
+}
+
+/* Text without special tokens, for SentencePiece. No merge crosses the border before a space where
+ * no token does, so words are encoded one by one there. */
+static int encode_whole(encoder *e, const char *text, size_t bytes)
+{
+    const tern_tokenizer *tokenizer = e->tokenizer;
+    if (bytes == 0) return TERN_OK;
+    char *copy;
+    int status = tern_alloc(&copy, bytes + 1, 1, "a copy of the text", e->err);
+    if (status != TERN_OK) return status;
+    const size_t prefix = tokenizer->space_prefix;
+    copy[0] = ' ';
+    memcpy(copy + prefix, text, bytes);
+    const size_t n = tern_unescape_spaces(copy, bytes + prefix);
+    for (size_t begin = 0, at = 1; begin < n && status == TERN_OK; at++) {
+        const bool border = at == n || (tokenizer->cuts_at_spaces && copy[at] == ' ' &&
+                                        copy[at - 1] != ' ');
+        if (!border) continue;
+        status = encode_piece(e, copy + begin, at - begin, e->err);
+        begin = at;
+    }
+    free(copy);
+    return status;
+}
+
+static int encode_text(encoder *e, const char *text, size_t bytes)
+{
+    return e->tokenizer->cutter ? encode_plain(e, text, bytes) : encode_whole(e, text, bytes);
+}
+
 static int encode_all(encoder *e, const char *text, size_t bytes, bool control)
 {
     const tern_tokenizer *tokenizer = e->tokenizer;
@@ -138,19 +180,21 @@ static int encode_all(encoder *e, const char *text, size_t bytes, bool control)
             at++;
             continue;
         }
-        int status = encode_plain(e, text + begin, at - begin);
+        int status = encode_text(e, text + begin, at - begin);
         if (status == TERN_OK) status = tern_bpe_put(&e->sink, id, e->err);
         if (status != TERN_OK) return status;
         size_t length;
         bytes_of(tokenizer, id, &length);
         begin = at += length;
     }
-    return encode_plain(e, text + begin, at - begin);
+    return encode_text(e, text + begin, at - begin);
 }
 
 size_t tern_tokenizer_bound(size_t text_bytes)
 {
-    return text_bytes + 1; /* every token takes a byte at least, but for BOS */
+    /* Every token takes a byte at least, but for BOS and SentencePiece's spaces, of which one comes
+     * first and the others behind special tokens, before other text. */
+    return text_bytes + text_bytes / 2 + 2;
 }
 
 int tern_tokenizer_encode(const tern_tokenizer *tokenizer, int32_t *ids, size_t cap, size_t *n,
@@ -209,7 +253,7 @@ int tern_tokenizer_is_end(const tern_tokenizer *tokenizer, int32_t id)
 
 const char *tern_tokenizer_pre(const tern_tokenizer *tokenizer)
 {
-    return tern_cutter_info(tokenizer->cutter)->name;
+    return tokenizer->cutter ? tern_cutter_info(tokenizer->cutter)->name : "llama";
 }
 
 void tern_tokenizer_destroy(tern_tokenizer *tokenizer)

@@ -1,11 +1,14 @@
 /* tokenizer_gguf.c - checks the tokenizer.ggml.* keys and fills a tokenizer from them. Token texts
- * and merges are written in the alphabet of GPT-2, in which every byte is a printable character;
- * they are translated into bytes here, once, so that nothing else knows the alphabet. */
+ * and merges of byte-level BPE are written in the alphabet of GPT-2, in which every byte is a
+ * printable character, SentencePiece's with U+2581 for spaces; they are translated into bytes here,
+ * once, so that nothing else knows either. */
 #include "format/tokenizer_gguf.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/f16.h"
 #include "base/fail.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -25,7 +28,9 @@ typedef struct alphabet {
 typedef struct builder {
     tern_tokenizer *tokenizer;
     const tern_gguf *gguf;
+    bool pieces; /* SentencePiece: texts are characters, not the byte alphabet */
     alphabet alphabet;
+    int32_t bytes[256]; /* SentencePiece: tokens of single bytes, -1: none */
     char *text; /* the translation of one string */
     size_t cap;
     tern_error *err;
@@ -86,12 +91,56 @@ static bool is_end_text(tern_text text)
     return false;
 }
 
+/* The byte of "<0x4E>", or -1. */
+static int byte_of(tern_text text)
+{
+    if (text.bytes != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>') return -1;
+    int byte = 0;
+    for (int i = 3; i < 5; i++) {
+        const char c = text.data[i];
+        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        if (digit < 0) return -1;
+        byte = 16 * byte + digit;
+    }
+    return byte;
+}
+
+/* A token of SentencePiece: texts have spaces, byte tokens their byte, which text does not find. */
+static int add_piece(builder *b, tern_text text, int type)
+{
+    tern_tokenizer *t = b->tokenizer;
+    const int byte = type == TERN_TOKEN_BYTE ? byte_of(text) : -1;
+    if (type == TERN_TOKEN_BYTE && byte < 0)
+        return tern_fail(b->err, TERN_E_MODEL,
+                         "'%.140s': the byte token '%s' is not of the form <0x4E>: get a file made"
+                         " for this model",
+                         b->gguf->name, TERN_QUOTED(text.data, text.bytes));
+    const bool special = type == TERN_TOKEN_CONTROL || type == TERN_TOKEN_UNKNOWN;
+    const int32_t id = (int32_t)t->bpe.symbols.n;
+    memcpy(b->text, text.data, text.bytes);
+    size_t bytes = special ? text.bytes : tern_unescape_spaces(b->text, text.bytes);
+    if (byte >= 0) {
+        b->text[0] = (char)(uint8_t)byte;
+        b->bytes[byte] = id;
+        bytes = 1;
+    }
+    for (size_t i = 1; i < bytes && !special; i++)
+        if (b->text[i] == ' ' && b->text[i - 1] != ' ') t->cuts_at_spaces = false;
+    if ((special || type == TERN_TOKEN_USER) && bytes > 0)
+        t->specials[t->n_specials++] = (tern_special){.id = id, .control = special};
+    t->type[id] = (uint8_t)type;
+    t->end[id] = is_end_text(text);
+    return tern_symbols_add(&t->bpe.symbols, b->text, bytes, !special && byte < 0 && bytes > 0,
+                            b->err);
+}
+
 /* Ordinary tokens are translated and may be found by the BPE. The texts of control and user-defined
  * tokens are literal, and control tokens are out of reach of the BPE: text cannot make them. */
 static int add_token(builder *b, tern_text text, int type)
 {
     int status = reserve_text(b, text.bytes + 1);
     if (status != TERN_OK) return status;
+    if (b->pieces) return add_piece(b, text, type);
     const bool special = type == TERN_TOKEN_CONTROL || type == TERN_TOKEN_UNKNOWN;
     const bool literal = special || type == TERN_TOKEN_USER;
     size_t bytes = 0;
@@ -177,7 +226,18 @@ static int load_tokens(builder *b, uint64_t *n_tokens)
     return status == TERN_OK ? add_tokens(b, tokens, types) : status;
 }
 
-/* ---- merges ---------------------------------------------------------------------------------- */
+/* An id under `key`; an absent one is `fallback`, which counts only inside the vocabulary. */
+static int load_id(int32_t *out, const builder *b, const char *key, int32_t fallback)
+{
+    const int32_t n = b->tokenizer->n_vocab;
+    int64_t id = -1;
+    const int status = tern_gguf_i64(&id, b->gguf, key, fallback < n ? fallback : -1, 0, n - 1,
+                                     b->err);
+    if (status == TERN_OK) *out = (int32_t)id;
+    return status;
+}
+
+/* ---- merges and scores ----------------------------------------------------------------------- */
 
 /* "left right", cut at the first space that is not the first byte. */
 static int add_merge(builder *b, tern_text text)
@@ -224,6 +284,36 @@ static int load_merges(builder *b, uint64_t *n_merges)
 /* ---- pre-tokenizer, ids, flags ----------------------------------------------------------------
  */
 
+/* SentencePiece needs a score of every token. */
+static int load_scores(builder *b)
+{
+    const tern_gguf_value *value;
+    int status = tern_gguf_array(&value, b->gguf, KEY("scores"), TERN_GGUF_F32, b->err);
+    if (status != TERN_OK) return status;
+    if (!value)
+        return tern_fail(b->err, TERN_E_MODEL,
+                         "'%.140s': a llama tokenizer needs " KEY(
+                             "scores") ", which is missing: get a file made for this model",
+                         b->gguf->name);
+    float *scores;
+    status = tern_alloc(&scores, value->count, sizeof *scores, "token scores", b->err);
+    if (status != TERN_OK) return status;
+    int32_t unknown = -1;
+    for (uint64_t i = 0; i < value->count && status == TERN_OK; i++) {
+        scores[i] = tern_f32_from_bits(tern_gguf_u32_at(value, i));
+        if (!isfinite(scores[i]))
+            status = tern_fail(b->err, TERN_E_MODEL,
+                               "'%.140s': the score of token %llu is not finite: get a file made"
+                               " for this model",
+                               b->gguf->name, (unsigned long long)i);
+    }
+    if (status == TERN_OK) status = load_id(&unknown, b, KEY("unknown_token_id"), 0);
+    if (status == TERN_OK)
+        status = tern_bpe_begin_texts(&b->tokenizer->bpe, scores, b->bytes, unknown, b->err);
+    free(scores);
+    return status;
+}
+
 /* FORMATS 8.4: the official 2B4T file does not name its pre-tokenizer, which is the one of Llama 3.
  */
 static int load_cutter(builder *b, const char *pre, uint64_t n_tokens, uint64_t n_merges)
@@ -246,26 +336,21 @@ static int load_cutter(builder *b, const char *pre, uint64_t n_tokens, uint64_t 
                      TERN_QUOTED(name.data, name.bytes), tern_pre_names());
 }
 
-static int load_id(int32_t *out, const builder *b, const char *key)
-{
-    int64_t id = -1;
-    const int status = tern_gguf_i64(&id, b->gguf, key, -1, 0, b->tokenizer->n_vocab - 1, b->err);
-    if (status == TERN_OK) *out = (int32_t)id;
-    return status;
-}
-
 static int load_ids(const builder *b)
 {
     tern_tokenizer *t = b->tokenizer;
-    const tern_pre_info *pre = tern_cutter_info(t->cutter);
+    const bool adds_bos = b->pieces || tern_cutter_info(t->cutter)->add_bos;
     int32_t eot = -1, eom = -1;
-    int status = load_id(&t->bos, b, KEY("bos_token_id"));
-    if (status == TERN_OK) status = load_id(&t->eos, b, KEY("eos_token_id"));
-    if (status == TERN_OK) status = load_id(&eot, b, KEY("eot_token_id"));
-    if (status == TERN_OK) status = load_id(&eom, b, KEY("eom_token_id"));
+    int status = load_id(&t->bos, b, KEY("bos_token_id"), b->pieces ? 1 : -1);
+    if (status == TERN_OK) status = load_id(&t->eos, b, KEY("eos_token_id"), b->pieces ? 2 : -1);
+    if (status == TERN_OK) status = load_id(&eot, b, KEY("eot_token_id"), -1);
+    if (status == TERN_OK) status = load_id(&eom, b, KEY("eom_token_id"), -1);
     if (status == TERN_OK)
         status = tern_gguf_bool(&t->add_bos, b->gguf, KEY("add_bos_token"),
-                                pre->add_bos && t->bos >= 0, b->err);
+                                adds_bos && t->bos >= 0, b->err);
+    if (status == TERN_OK)
+        status = tern_gguf_bool(&t->space_prefix, b->gguf, KEY("add_space_prefix"), b->pieces,
+                                b->err);
     if (status != TERN_OK) return status;
     if (t->add_bos && t->bos < 0)
         return tern_fail(b->err, TERN_E_MODEL,
@@ -275,8 +360,23 @@ static int load_ids(const builder *b)
     const int32_t ends[] = {t->eos, eot, eom};
     for (int i = 0; i < 3; i++)
         if (ends[i] >= 0) t->end[ends[i]] = 1;
-    t->bpe.ignore_merges = pre->ignore_merges;
+    t->bpe.ignore_merges = !b->pieces && tern_cutter_info(t->cutter)->ignore_merges;
     return TERN_OK;
+}
+
+static int load_pieces(builder *b, const char *pre)
+{
+    if (pre)
+        return tern_fail(b->err, TERN_E_USAGE,
+                         "'%.140s' has a SentencePiece tokenizer, which needs no pre-tokenizer:"
+                         " leave '%.40s' out",
+                         b->gguf->name, pre);
+    for (int i = 0; i < 256; i++) b->bytes[i] = -1;
+    b->pieces = b->tokenizer->cuts_at_spaces = true;
+    uint64_t n_tokens = 0;
+    int status = load_tokens(b, &n_tokens);
+    if (status == TERN_OK) status = load_scores(b);
+    return status == TERN_OK ? load_ids(b) : status;
 }
 
 static int load(builder *b, const char *pre)
@@ -284,10 +384,11 @@ static int load(builder *b, const char *pre)
     tern_text model;
     int status = tern_gguf_text(&model, b->gguf, KEY("model"), b->err);
     if (status != TERN_OK) return status;
+    if (model.data && tern_text_equals(model, "llama")) return load_pieces(b, pre);
     if (!model.data || !tern_text_equals(model, "gpt2"))
         return tern_fail(b->err, TERN_E_MODEL,
-                         "'%.140s': the tokenizer is '%s', but only byte-level BPE"
-                         " ('gpt2') is supported: use another model",
+                         "'%.140s': the tokenizer is '%s', but only byte-level BPE ('gpt2') and"
+                         " SentencePiece ('llama') are supported: use another model",
                          b->gguf->name,
                          model.data ? TERN_QUOTED(model.data, model.bytes) : "missing");
     uint64_t n_tokens = 0, n_merges = 0;

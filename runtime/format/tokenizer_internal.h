@@ -24,7 +24,7 @@ typedef struct tern_special {
 } tern_special;
 
 struct tern_tokenizer {
-    tern_cutter *cutter;
+    tern_cutter *cutter;    /* NULL: SentencePiece, which cuts no text */
     tern_bpe bpe;           /* its symbols are the decode table: token id -> bytes */
     uint8_t *type;          /* [n_vocab] */
     uint8_t *end;           /* [n_vocab] 1: ends a generation */
@@ -33,7 +33,12 @@ struct tern_tokenizer {
     bool special_first[256]; /* bytes that begin a special token */
     int32_t n_vocab, bos, eos;
     bool add_bos;
+    bool space_prefix;   /* SentencePiece: text begins with a space, after special tokens too */
+    bool cuts_at_spaces; /* SentencePiece: no token has a space behind another character */
 };
+
+/* A SentencePiece text: spaces are written as U+2581. Replaces them by spaces, in place. */
+size_t tern_unescape_spaces(char *text, size_t bytes);
 
 /* Sorts the specials and fills special_first, once they are all known. */
 void tern_tokenizer_sort_specials(tern_tokenizer *tokenizer);

@@ -65,8 +65,15 @@ static void copy_text(char *out, size_t cap, tern_text text)
     out[n] = 0;
 }
 
-static int read_arch(tern_model_config *c, const tern_gguf *gguf, tern_error *err)
+/* The architectures of ternary models (FORMATS 8.1). */
+static const struct {
+    const char *name;
+    int sub_norms, qk_interleaved;
+} archs[] = {{"bitnet-b1.58", 1, 0}, {"bitnet-25", 1, 0}, {"bitnet", 1, 0}, {"llama", 0, 1}};
+
+static int read_arch(tern_model *model, const tern_gguf *gguf, tern_error *err)
 {
+    tern_model_config *c = &model->config;
     tern_text arch, name;
     int status = tern_gguf_text(&arch, gguf, "general.architecture", err);
     if (status == TERN_OK) status = tern_gguf_text(&name, gguf, "general.name", err);
@@ -78,36 +85,92 @@ static int read_arch(tern_model_config *c, const tern_gguf *gguf, tern_error *er
         copy_text(c->name, sizeof c->name, name);
     else
         snprintf(c->name, sizeof c->name, "%s", c->arch);
-    if (strcmp(c->arch, "bitnet-b1.58") != 0)
-        return tern_fail(err, TERN_E_MODEL,
-                         "'%s' holds a model of architecture '%s': this version runs bitnet-b1.58",
-                         gguf->name, c->arch);
-    return TERN_OK;
+    for (size_t i = 0; i < sizeof archs / sizeof archs[0]; i++)
+        if (strcmp(c->arch, archs[i].name) == 0) {
+            c->sub_norms = archs[i].sub_norms;
+            model->qk_interleaved = archs[i].qk_interleaved;
+            return TERN_OK;
+        }
+    return tern_fail(err, TERN_E_MODEL,
+                     "'%s' holds a model of architecture '%s': this version runs bitnet-b1.58, "
+                     "bitnet-25, bitnet and llama",
+                     gguf->name, c->arch);
 }
 
-/* The activation: an explicit key wins, else squared ReLU (FORMATS 8.1). */
-static int read_act(tern_model_config *c, const reader *r)
+static int known_act(tern_act *out, tern_text text)
 {
     static const struct {
         const char *name;
         tern_act act;
     } known[] = {{"relu2", TERN_ACT_RELU2}, {"silu", TERN_ACT_SILU}, {"gelu", TERN_ACT_GELU_TANH}};
-    char key[96];
-    key_of(key, r, "hidden_activation");
-    tern_text text;
-    const int status = tern_gguf_text(&text, r->gguf, key, r->err);
-    if (status != TERN_OK) return status;
-    c->act = TERN_ACT_RELU2;
-    if (!text.data) return TERN_OK;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (tern_text_equals(text, known[i].name)) {
-            c->act = known[i].act;
-            return TERN_OK;
+            *out = known[i].act;
+            return 1;
         }
-    char shown[32];
-    copy_text(shown, sizeof shown, text);
-    return tern_fail(r->err, TERN_E_MODEL, "'%s': %s is '%s', which is none of relu2, silu, gelu",
-                     r->gguf->name, key, shown);
+    return 0;
+}
+
+/* What a model without a key for it computes (FORMATS 8.1). Converters of 2026 call models of
+ * 1bitLLM, which want SiLU, bitnet-b1.58 too: they are known by their vocabulary. */
+static tern_act default_act(const tern_model_config *c, tern_text tokenizer)
+{
+    if (strcmp(c->arch, "bitnet-25") == 0) return TERN_ACT_RELU2;
+    if (strcmp(c->arch, "bitnet-b1.58") != 0) return TERN_ACT_SILU;
+    const int pieces = tokenizer.data && tern_text_equals(tokenizer, "llama");
+    return c->n_vocab == 32002 || (pieces && c->rope_base == 10000.0f) ? TERN_ACT_SILU
+                                                                       : TERN_ACT_RELU2;
+}
+
+/* The activation: the caller's word, a key of the file, or what such models have. */
+static int read_act(tern_model_config *c, const reader *r, const char *override)
+{
+    if (override) {
+        if (known_act(&c->act, (tern_text){override, strlen(override)})) return TERN_OK;
+        return tern_fail(r->err, TERN_E_USAGE,
+                         "the activation '%.40s' is not known: use relu2, silu or gelu", override);
+    }
+    static const char *const keys[] = {"hidden_activation", "feed_forward_activation"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        char key[96], shown[32];
+        key_of(key, r, keys[i]);
+        tern_text text;
+        const int status = tern_gguf_text(&text, r->gguf, key, r->err);
+        if (status != TERN_OK) return status;
+        if (!text.data) continue;
+        if (known_act(&c->act, text)) return TERN_OK;
+        copy_text(shown, sizeof shown, text);
+        return tern_fail(r->err, TERN_E_MODEL,
+                         "'%s': %s is '%s', which is none of relu2, silu, gelu", r->gguf->name, key,
+                         shown);
+    }
+    tern_text tokenizer;
+    const int status = tern_gguf_text(&tokenizer, r->gguf, "tokenizer.ggml.model", r->err);
+    if (status == TERN_OK) c->act = default_act(c, tokenizer);
+    return status;
+}
+
+/* Longer contexts by slower rotation: only the linear kind has one meaning everywhere. */
+static int read_rope(tern_model *model, const reader *r)
+{
+    tern_model_config *c = &model->config;
+    char key[96];
+    tern_text type;
+    /* Below 1, angles would leave the range of exact reduction. */
+    int status = read_float(&c->rope_base, r, "rope.freq_base", 10000.0f, 1.0f);
+    if (status == TERN_OK)
+        status = read_float(&model->rope_factor, r, "rope.scaling.factor", 1.0f, 1e-3f);
+    key_of(key, r, "rope.scaling.type");
+    if (status == TERN_OK) status = tern_gguf_text(&type, r->gguf, key, r->err);
+    if (status != TERN_OK) return status;
+    if (!type.data || tern_text_equals(type, "none")) {
+        model->rope_factor = 1.0f;
+        return TERN_OK;
+    }
+    if (tern_text_equals(type, "linear") || model->rope_factor == 1.0f) return TERN_OK;
+    return tern_fail(r->err, TERN_E_MODEL,
+                     "'%s': %s is '%s', but only 'linear' is supported: use another model",
+                     r->gguf->name, key, TERN_QUOTED(type.data, type.bytes));
 }
 
 static int read_shapes(tern_model_config *c, const reader *r, int n_tokens)
@@ -141,19 +204,17 @@ static int read_shapes(tern_model_config *c, const reader *r, int n_tokens)
     return TERN_OK;
 }
 
-int tern_config_read(tern_model_config *out, const tern_gguf *gguf, const tern_tokenizer *tokenizer,
-                     tern_error *err)
+int tern_config_read(tern_model *model, const char *activation, tern_error *err)
 {
-    tern_model_config c = {.embed_multiplier = 1.0f, .sub_norms = 1};
-    int status = read_arch(&c, gguf, err);
+    tern_model_config *c = &model->config;
+    c->embed_multiplier = 1.0f;
+    int status = read_arch(model, model->gguf, err);
     if (status != TERN_OK) return status;
-    const reader r = {gguf, c.arch, err};
-    status = read_shapes(&c, &r, tern_tokenizer_n_vocab(tokenizer));
+    const reader r = {model->gguf, c->arch, err};
+    status = read_shapes(c, &r, tern_tokenizer_n_vocab(model->tokenizer));
     if (status == TERN_OK)
-        status = read_float(&c.eps, &r, "attention.layer_norm_rms_epsilon", 1e-5f, FLT_TRUE_MIN);
-    if (status == TERN_OK) /* below 1, angles would leave the range of exact reduction */
-        status = read_float(&c.rope_base, &r, "rope.freq_base", 10000.0f, 1.0f);
-    if (status == TERN_OK) status = read_act(&c, &r);
-    if (status == TERN_OK) *out = c;
+        status = read_float(&c->eps, &r, "attention.layer_norm_rms_epsilon", 1e-5f, FLT_TRUE_MIN);
+    if (status == TERN_OK) status = read_rope(model, &r);
+    if (status == TERN_OK) status = read_act(c, &r, activation);
     return status;
 }

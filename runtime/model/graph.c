@@ -81,6 +81,9 @@ int tern_graph_head(tern_op *ops, const tern_part *part, tern_head_mode mode, in
     if (top) {
         l.ops[0].u.head.top = part->top;
         l.ops[0].u.head.n = part->n_top;
+    } else if (mode == TERN_HEAD_SCORE) {
+        l.ops[0].u.head.top = part->score_top;
+        l.ops[0].u.head.n = part->n_score_top;
     }
     if (pick)
         push(&l, TERN_OP_PICK)->u.pick = (tern_op_pick){

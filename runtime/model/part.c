@@ -131,6 +131,9 @@ static void layout_activations(tern_part *part)
     part->score = take_opaque(part, (size_t)n_tok * sizeof(tern_score));
     part->n_top = c->n_vocab < TERN_PART_TOP ? c->n_vocab : TERN_PART_TOP;
     part->top = take_opaque(part, (size_t)part->n_top * sizeof(tern_candidate));
+    part->n_score_top = c->n_vocab < TERN_PART_SCORE_TOP ? c->n_vocab : TERN_PART_SCORE_TOP;
+    part->score_top = take_opaque(part, (size_t)n_tok * (size_t)part->n_score_top *
+                                            sizeof(tern_candidate));
 }
 
 /* Maximal runs of half-layers that are here; the embedding joins the run that begins at the
@@ -298,7 +301,7 @@ static void place_spans(tern_part *part)
     if (part->rope.rows) part->rope.buffer = constants;
     tern_span *spans[] = {&part->ids,     &part->x,   &part->quant,  &part->qkv,    &part->attn,
                           &part->gate_up, &part->act, &part->logits, &part->picked, &part->score,
-                          &part->top};
+                          &part->top,     &part->score_top};
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         if (spans[i]->rows) spans[i]->buffer = activations;
     if (part->head_gain.rows) part->head_gain.buffer = constants;
@@ -341,6 +344,21 @@ int tern_part_allocate(tern_part *part, tern_device *device, tern_error *err)
     if (status != TERN_OK) return status;
     place_spans(part);
     return create_programs(part, err);
+}
+
+tern_memory tern_part_used(const tern_part *part)
+{
+    tern_memory used = {0};
+    for (int i = 0; i < TERN_MEMORY_SCRATCH; i++)
+        if (part->buffers[i]) used.bytes[i] = tern_buffer_bytes(part->buffers[i]);
+    const tern_program *const head[] = {part->pick, part->pick_top, part->all_logits,
+                                        part->all_scores};
+    for (int i = 0; i < part->n_segments; i++)
+        used.bytes[TERN_MEMORY_SCRATCH] += part->segments[i].program->bytes;
+    for (size_t i = 0; i < sizeof head / sizeof head[0]; i++)
+        if (head[i]) used.bytes[TERN_MEMORY_SCRATCH] += head[i]->bytes;
+    for (int i = 0; i < TERN_N_MEMORY_CLASSES; i++) used.total += used.bytes[i];
+    return used;
 }
 
 void tern_part_destroy(tern_part *part)

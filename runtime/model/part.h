@@ -16,6 +16,9 @@
  * vocabularies). */
 #define TERN_PART_TOP 64
 
+/* Candidates that come with log-probabilities. */
+#define TERN_PART_SCORE_TOP 20
+
 /* What a device is asked to hold. */
 typedef struct tern_part_desc {
     uint8_t attn[TERN_MAX_LAYERS]; /* 1: the attention half of the layer, with its KV, is here */
@@ -63,6 +66,8 @@ typedef struct tern_part {
     tern_span score;     /* opaque: [n_tok] tern_score */
     tern_span top;       /* opaque: [1, n_top] tern_candidate */
     int n_top;           /* candidates of pick_top */
+    tern_span score_top; /* opaque: [n_tok, n_score_top] tern_candidate */
+    int n_score_top;     /* candidates of all_scores */
     tern_segment *segments;
     int n_segments;
     tern_program *pick;       /* HEAD FULL, PICK: at most n_seq rows */
@@ -87,6 +92,9 @@ int tern_part_load(tern_part *part, const tern_model *model, uint64_t *done, uin
 
 /* Bytes of the file that tern_part_load will read. */
 uint64_t tern_part_file_bytes(const tern_part *part, const tern_model *model);
+
+/* What the buffers and programs of an allocated part take, by class. */
+tern_memory tern_part_used(const tern_part *part);
 
 /* The device stays open. Safe on a zeroed part. */
 void tern_part_destroy(tern_part *part);

@@ -22,6 +22,7 @@ typedef struct loader {
     uint64_t *done, total;
     const tern_progress *progress;
     tern_error *err;
+    int layout_settled;
 } loader;
 
 /* The device contract takes tables and gains as finite; here is where that is checked. */
@@ -48,25 +49,26 @@ static int report(loader *l, size_t bytes)
 typedef struct stacked {
     const tern_gguf_tensor *tensor[3];
     int n_tensors;
+    const tern_layer_tensors *layer;
+    float scale[3];
 } stacked;
 
 static stacked tensors_of(const tern_layer_tensors *t, tern_matrix matrix)
 {
     switch (matrix) {
-    case TERN_MATRIX_QKV: return (stacked){{t->q, t->k, t->v}, 3};
-    case TERN_MATRIX_ATTN_OUT: return (stacked){{t->attn_output}, 1};
-    case TERN_MATRIX_GATE_UP: return (stacked){{t->gate, t->up}, 2};
-    default: return (stacked){{t->down}, 1};
+    case TERN_MATRIX_QKV: return (stacked){{t->q, t->k, t->v}, 3, t, {0}};
+    case TERN_MATRIX_ATTN_OUT: return (stacked){{t->attn_output}, 1, t, {0}};
+    case TERN_MATRIX_GATE_UP: return (stacked){{t->gate, t->up}, 2, t, {0}};
+    default: return (stacked){{t->down}, 1, t, {0}};
     }
 }
 
-static int read_scale(float *out, const loader *l, const tern_gguf_tensor *t)
+static int check_scale(const loader *l, float scale, const tern_gguf_tensor *t)
 {
-    *out = l->model->values->scale(l->model, t);
-    if (isfinite(*out) && *out >= 0.0f) return TERN_OK;
+    if (isfinite(scale) && scale >= 0.0f) return TERN_OK;
     return tern_fail(l->err, TERN_E_MODEL,
                      "'%s': the scale of tensor %.*s is %g: the file is damaged",
-                     l->model->gguf->name, (int)t->name.bytes, t->name.data, (double)*out);
+                     l->model->gguf->name, (int)t->name.bytes, t->name.data, (double)scale);
 }
 
 /* Memory for the translation of one matrix. */
@@ -95,16 +97,30 @@ static int alloc_staging(staging *s, int k, tern_error *err)
     return status;
 }
 
-static int bad_codes(const loader *l, const tern_gguf_tensor *t, size_t row)
+/* Row of the file that holds row `row` of q or k as half-split rotation wants it: files of `llama`
+ * bring the two halves of a head together (FORMATS 8.6). */
+static size_t interleaved_row(const loader *l, const tern_layer_tensors *t,
+                              const tern_gguf_tensor *tensor, size_t row)
 {
-    return tern_fail(l->err, TERN_E_MODEL, "'%s': row %zu of tensor %.*s has the code 3, which no "
-                     "encoder writes: the file is damaged or of another layout",
-                     l->model->gguf->name, row, (int)t->name.bytes, t->name.data);
+    if (!l->model->qk_interleaved || (tensor != t->q && tensor != t->k)) return row;
+    const size_t hd = (size_t)l->model->config.hd, in = row % hd;
+    return row - in + (in < hd / 2 ? 2 * in : 2 * (in - hd / 2) + 1);
+}
+
+/* One row of the stacked matrix: codes [k] and its scale. */
+static int stage_row(loader *l, uint8_t *codes, float *scale, const stacked *m, size_t row)
+{
+    int part = 0;
+    while (row >= m->tensor[part]->ne[1]) row -= (size_t)m->tensor[part++]->ne[1];
+    const tern_gguf_tensor *t = m->tensor[part];
+    *scale = m->scale[part];
+    const int status = l->model->values->codes(
+        codes, scale, l->model, t, interleaved_row(l, m->layer, t, row), l->err);
+    return status == TERN_OK ? check_scale(l, *scale, t) : status;
 }
 
 /* Rows row0 .. row0+rows of the stacked matrix into the staging area. */
-static int stage_rows(loader *l, staging *s, const stacked *m, const float scales[3],
-                      const tern_weight_rows *rows)
+static int stage_rows(loader *l, staging *s, const stacked *m, const tern_weight_rows *rows)
 {
     const size_t k = (size_t)m->tensor[0]->ne[0];
     const size_t group_bytes = tern_ternary_host_bytes(TERN_TILE_ROWS, (int)k);
@@ -112,12 +128,9 @@ static int stage_rows(loader *l, staging *s, const stacked *m, const float scale
         const int left = rows->rows - done;
         const int here = left < TERN_TILE_ROWS ? left : TERN_TILE_ROWS;
         for (int i = 0; i < here; i++) {
-            size_t row = (size_t)(rows->row0 + done + i);
-            int part = 0;
-            while (row >= m->tensor[part]->ne[1]) row -= (size_t)m->tensor[part++]->ne[1];
-            if (!l->model->values->codes(s->codes + (size_t)i * k, l->model, m->tensor[part], row))
-                return bad_codes(l, m->tensor[part], row);
-            s->scale[done + i] = scales[part];
+            const int status = stage_row(l, s->codes + (size_t)i * k, &s->scale[done + i], m,
+                                         (size_t)(rows->row0 + done + i));
+            if (status != TERN_OK) return status;
         }
         tern_host_pack(s->tiles + (size_t)(done / TERN_TILE_ROWS) * group_bytes, s->codes, k, here,
                        (int)k);
@@ -125,26 +138,24 @@ static int stage_rows(loader *l, staging *s, const stacked *m, const float scale
     return report(l, (size_t)rows->rows * k / 4);
 }
 
-static int load_matrix(loader *l, const tern_weight *weight, const stacked *m)
+static int load_matrix(loader *l, const tern_weight *weight, stacked *m)
 {
     const tern_weight_desc *desc = tern_weight_describe(weight);
-    float scales[3];
-    int status = TERN_OK;
-    for (int i = 0; i < m->n_tensors && status == TERN_OK; i++)
-        status = read_scale(&scales[i], l, m->tensor[i]);
-    if (status != TERN_OK) return status;
+    for (int i = 0; i < m->n_tensors; i++)
+        m->scale[i] = l->model->values->scale(l->model, m->tensor[i]);
     staging s;
-    status = alloc_staging(&s, desc->k, l->err);
+    int status = alloc_staging(&s, desc->k, l->err);
     for (int row = 0; row < desc->n_out && status == TERN_OK; row += CHUNK_ROWS) {
         const int left = desc->n_out - row;
         const tern_weight_rows rows = {.row0 = row, .rows = left < CHUNK_ROWS ? left : CHUNK_ROWS,
                                        .codes = s.tiles, .scale = s.scale};
-        status = stage_rows(l, &s, m, scales, &rows);
+        status = stage_rows(l, &s, m, &rows);
         if (status == TERN_OK)
             status = tern_weight_import((tern_weight *)(uintptr_t)weight, &rows, l->err);
     }
     free_staging(&s);
-    for (int i = 0; i < m->n_tensors; i++) l->model->values->forget(l->model, m->tensor[i]);
+    for (int i = 0; i < m->n_tensors; i++)
+        l->model->values->forget(l->model, m->tensor[i], 0, (size_t)m->tensor[i]->ne[1]);
     return status;
 }
 
@@ -163,6 +174,8 @@ static int equalise(loader *l, float *col, float *row, const tern_gguf_tensor *t
             const float magnitude = fabsf(row[i]);
             col[i] = magnitude > col[i] ? magnitude : col[i];
         }
+        if (v % CHUNK_ROWS == CHUNK_ROWS - 1)
+            l->model->values->forget(l->model, t, v + 1 - CHUNK_ROWS, CHUNK_ROWS);
     }
     for (size_t i = 0; i < d; i++) {
         const uint32_t exponent = tern_f32_bits(col[i]) >> 23; /* 0: zero or subnormal */
@@ -231,9 +244,9 @@ static int import_table(loader *l, const tern_weight *weight, const tern_gguf_te
         const tern_weight_rows rows = {.row0 = (int)v, .rows = (int)here, .high = s->high,
                                        .low = s->low, .scale = s->scale, .col = s->col};
         status = tern_weight_import((tern_weight *)(uintptr_t)weight, &rows, l->err);
+        l->model->values->forget(l->model, t, v, here);
         if (status == TERN_OK) status = report(l, t->bytes / n_vocab * here);
     }
-    l->model->values->forget(l->model, t);
     return status;
 }
 
@@ -301,18 +314,40 @@ static int load_gain(loader *l, const tern_span *to, const tern_gguf_tensor *t)
     return status;
 }
 
+/* What divides the frequencies: the file's own numbers, times one for all. */
+static int read_divisors(float *divisor, const loader *l, int n)
+{
+    const tern_gguf_tensor *t = l->model->rope_freqs;
+    for (int j = 0; j < n; j++) divisor[j] = 1.0f;
+    if (t) l->model->values->floats(divisor, l->model, t, 0);
+    for (int j = 0; j < n; j++) {
+        divisor[j] *= l->model->rope_factor;
+        if (!(divisor[j] >= 1e-6f && divisor[j] <= 1e6f))
+            return tern_fail(l->err, TERN_E_MODEL,
+                             "'%s': frequency %d of the rotation is divided by %g: the file is "
+                             "damaged",
+                             l->model->gguf->name, j, (double)divisor[j]);
+    }
+    return TERN_OK;
+}
+
 static int load_rope(loader *l)
 {
     const tern_span *to = &l->part->rope;
     if (!to->buffer) return TERN_OK;
-    float *table;
+    float *table, *divisor;
     const int n = (int)to->rows, hd = (int)to->cols;
-    int status =
-        tern_alloc(&table, (size_t)n * (size_t)hd, sizeof *table, "the rotary table", l->err);
+    int status = tern_alloc(&divisor, (size_t)hd / 2, sizeof *divisor, "the rotation", l->err);
     if (status != TERN_OK) return status;
-    tern_rope_table(table, 0, n, hd, l->part->config->rope_base);
-    status = upload_row(l, to, table);
-    free(table);
+    status = tern_alloc(&table, (size_t)n * (size_t)hd, sizeof *table, "the rotary table", l->err);
+    if (status == TERN_OK) {
+        status = read_divisors(divisor, l, hd / 2);
+        if (status == TERN_OK)
+            tern_rope_table(table, 0, n, hd, l->part->config->rope_base, divisor);
+        if (status == TERN_OK) status = upload_row(l, to, table);
+        free(table);
+    }
+    free(divisor);
     return status;
 }
 
@@ -324,9 +359,11 @@ static int load_layer(loader *l, int layer)
     if (status == TERN_OK) status = load_gain(l, &p->attn_sub_norm, t->attn_sub_norm);
     if (status == TERN_OK) status = load_gain(l, &p->ffn_norm, t->ffn_norm);
     if (status == TERN_OK) status = load_gain(l, &p->ffn_sub_norm, t->ffn_sub_norm);
+    if (status == TERN_OK && p->matrix[TERN_MATRIX_DOWN])
+        status = tern_layout_check(&l->layout_settled, l->model, layer, l->err);
     for (int m = 0; m < TERN_N_LAYER_MATRICES && status == TERN_OK; m++) {
         if (!p->matrix[m]) continue;
-        const stacked tensors = tensors_of(t, (tern_matrix)m);
+        stacked tensors = tensors_of(t, (tern_matrix)m);
         status = load_matrix(l, p->matrix[m], &tensors);
     }
     return status;
@@ -349,7 +386,7 @@ uint64_t tern_part_file_bytes(const tern_part *part, const tern_model *model)
 int tern_part_load(tern_part *part, const tern_model *model, uint64_t *done, uint64_t total,
                    const tern_progress *progress, tern_error *err)
 {
-    loader l = {part, model, NULL, done, total, progress, err};
+    loader l = {part, model, NULL, done, total, progress, err, 0};
     int status = tern_stream_create(&l.stream, part->device, err);
     if (status == TERN_OK) status = load_tables(&l);
     for (int i = 0; i < part->config->n_layers && status == TERN_OK; i++)

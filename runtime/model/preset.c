@@ -23,6 +23,10 @@ struct tern_preset {
 
 #define BITNET .arch = "bitnet-b1.58", .eps = 1e-5f, .embed_multiplier = 1.0f, .sub_norms = 1, \
                .tied = 1
+/* Llama's layers with ternary weights: no sub-norms, SiLU, a head of its own (FORMATS 9). */
+#define LLAMA .arch = "bitnet-b1.58", .eps = 1e-5f, .embed_multiplier = 1.0f, .act = TERN_ACT_SILU
+#define LLAMA3 LLAMA, .hd = 128, .n_vocab = 128256, .n_ctx = 8192, .rope_base = 500000.0f
+#define FALCON3 LLAMA, .hd = 256, .kv = 4, .n_vocab = 131072, .rope_base = 1000042.0f
 
 static const tern_preset presets[] = {
     {"2b4t", {BITNET, .name = "BitNet b1.58 2B4T shapes, random weights", .d = 2560, .f = 6912,
@@ -34,6 +38,24 @@ static const tern_preset presets[] = {
     {"3b", {BITNET, .name = "bitnet_b1_58-3B shapes, random weights", .d = 3200, .f = 8640,
             .n_layers = 26, .h = 32, .kv = 32, .hd = 100, .n_vocab = 32002, .n_ctx = 2048,
             .rope_base = 10000.0f, .act = TERN_ACT_SILU}},
+    {"llama3-8b", {LLAMA3, .name = "Llama3-8B-1.58 shapes, random weights", .d = 4096, .f = 14336,
+                   .n_layers = 32, .h = 32, .kv = 8}},
+    {"falcon3-1b", {FALCON3, .name = "Falcon3-1B-1.58bit shapes, random weights", .d = 2048,
+                    .f = 8192, .n_layers = 18, .h = 8, .n_ctx = 8192}},
+    {"falcon3-3b", {FALCON3, .name = "Falcon3-3B-1.58bit shapes, random weights", .d = 3072,
+                    .f = 9216, .n_layers = 22, .h = 12, .n_ctx = 32768}},
+    {"falcon3-7b", {FALCON3, .name = "Falcon3-7B-1.58bit shapes, random weights", .d = 3072,
+                    .f = 23040, .n_layers = 28, .h = 12, .n_ctx = 32768}},
+    {"falcon3-10b", {FALCON3, .name = "Falcon3-10B-1.58bit shapes, random weights", .d = 3072,
+                     .f = 23040, .n_layers = 40, .h = 12, .n_ctx = 32768}},
+    {"27b", {LLAMA, .name = "27B shapes (as Gemma 3 27B), random weights", .d = 5376, .f = 21504,
+             .n_layers = 62, .h = 32, .kv = 16, .hd = 128, .n_vocab = 262208, .n_ctx = 131072,
+             .rope_base = 1000000.0f, .tied = 1}},
+    {"70b", {LLAMA3, .name = "70B shapes (as Llama 3 70B), random weights", .d = 8192, .f = 28672,
+             .n_layers = 80, .h = 64, .kv = 8}},
+    {"100b", {BITNET, .name = "100B shapes, random weights", .d = 8192, .f = 45568, .n_layers = 72,
+              .h = 64, .kv = 64, .hd = 128, .n_vocab = 128256, .n_ctx = 4096,
+              .rope_base = 500000.0f, .act = TERN_ACT_RELU2}},
     {"tiny", {BITNET, .name = "tiny shapes, random weights", .d = 128, .f = 320, .n_layers = 2,
               .h = 4, .kv = 2, .hd = 32, .n_vocab = 384, .n_ctx = 512, .rope_base = 10000.0f,
               .act = TERN_ACT_RELU2}},
@@ -60,8 +82,11 @@ static uint64_t key_of(const tern_model *model, const tern_gguf_tensor *t, size_
     return draw(draw(draw(model->seed, 0), (uint64_t)(t - model->gguf->tensors)), row);
 }
 
-static int drawn_codes(uint8_t *out, const tern_model *model, const tern_gguf_tensor *t, size_t row)
+static int drawn_codes(uint8_t *out, float *scale, const tern_model *model,
+                       const tern_gguf_tensor *t, size_t row, tern_error *err)
 {
+    (void)scale; /* the same for all rows */
+    (void)err;
     const uint64_t key = key_of(model, t, row);
     const size_t k = (size_t)t->ne[0];
     for (size_t begin = 0; begin < k; begin += DRAW) {
@@ -74,7 +99,7 @@ static int drawn_codes(uint8_t *out, const tern_model *model, const tern_gguf_te
             codes[i] = (uint8_t)(bytes[i] < ZERO_BELOW ? 1 : (bytes[i] & 1) * 2);
         memcpy(out + begin, codes, k - begin < DRAW ? k - begin : DRAW);
     }
-    return 1;
+    return TERN_OK;
 }
 
 static float drawn_scale(const tern_model *model, const tern_gguf_tensor *t)
@@ -100,10 +125,12 @@ static void drawn_floats(float *out, const tern_model *model, const tern_gguf_te
     }
 }
 
-static void drawn_forget(const tern_model *model, const tern_gguf_tensor *t)
+static void drawn_forget(const tern_model *model, const tern_gguf_tensor *t, size_t first, size_t n)
 {
     (void)model;
     (void)t;
+    (void)first;
+    (void)n;
 }
 
 static const tern_values values_drawn = {drawn_codes, drawn_scale, drawn_floats, drawn_forget};
@@ -127,7 +154,7 @@ const tern_gguf_tensor *tern_preset_tensor(tern_model *model, const char *name, 
 
 static int unknown_name(const char *name, tern_error *err)
 {
-    char names[128] = "";
+    char names[256] = "";
     for (size_t i = 0; i < N_PRESETS; i++) {
         const size_t used = strlen(names);
         snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", presets[i].name);
@@ -135,10 +162,10 @@ static int unknown_name(const char *name, tern_error *err)
     return tern_fail(err, TERN_E_USAGE, "'%.32s' is no preset: use one of %s", name, names);
 }
 
-/* Room for the list of tensors: at most 11 a layer, the table and the last norm. */
+/* Room for the list of tensors: at most 11 a layer, two tables and the last norm. */
 static int alloc_tensors(tern_model *model, const tern_preset *preset, tern_error *err)
 {
-    const size_t most = 11 * (size_t)preset->config.n_layers + 2;
+    const size_t most = 11 * (size_t)preset->config.n_layers + 3;
     int status = tern_alloc(&model->gguf, 1, sizeof *model->gguf, "a preset", err);
     if (status != TERN_OK) return status;
     tern_gguf *gguf = model->gguf;
@@ -161,6 +188,7 @@ int tern_model_preset(tern_model **out, const char *name, uint64_t seed, tern_er
     int status = tern_alloc(&model, 1, sizeof *model, "a model", err);
     if (status != TERN_OK) return status;
     model->values = &values_drawn;
+    model->rope_factor = 1.0f;
     model->preset = preset;
     model->config = preset->config;
     model->seed = seed;

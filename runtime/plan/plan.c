@@ -6,9 +6,10 @@
 
 #include "base/fail.h"
 #include "model/part.h"
+#include "plan/plan_backend.h"
 #include "plan/plan_part.h"
 
-static int fill_workload(tern_workload *w, const tern_model_config *config, tern_error *err)
+int tern_workload_fill(tern_workload *w, const tern_model_config *config, tern_error *err)
 {
     if (w->n_ctx == 0) w->n_ctx = config->n_ctx;
     if (w->n_seq == 0) w->n_seq = 1;
@@ -61,7 +62,7 @@ int tern_plan_layers(tern_plan *out, const tern_model_config *config, const char
                      const tern_workload *workload, tern_error *err)
 {
     tern_plan plan = {.workload = *workload, .n_layers = config->n_layers};
-    int status = fill_workload(&plan.workload, config, err);
+    int status = tern_workload_fill(&plan.workload, config, err);
     if (status == TERN_OK) status = split_devices(&plan, devices, err);
     if (status != TERN_OK) return status;
     if (plan.n_devices > config->n_layers)
@@ -71,10 +72,14 @@ int tern_plan_layers(tern_plan *out, const tern_model_config *config, const char
         plan.attn_device[l] = plan.ffn_device[l] = (uint8_t)(l * plan.n_devices / config->n_layers);
     plan.embed_device = 0;
     plan.head_device = (uint8_t)(config->tied ? 0 : plan.n_devices - 1);
-    const int pages = (plan.workload.n_ctx + TERN_PAGE_TOK - 1) / TERN_PAGE_TOK;
-    plan.n_pages = pages * plan.workload.n_seq;
+    plan.n_pages = tern_plan_pages(&plan.workload);
     *out = plan;
     return TERN_OK;
+}
+
+int tern_plan_pages(const tern_workload *w)
+{
+    return (w->n_ctx + TERN_PAGE_TOK - 1) / TERN_PAGE_TOK * w->n_seq;
 }
 
 void tern_plan_part(tern_part_desc *out, const tern_plan *plan, int device)
@@ -98,7 +103,7 @@ void tern_plan_part(tern_part_desc *out, const tern_plan *plan, int device)
 int tern_plan_memory(tern_memory *out, const tern_plan *plan, const tern_model_config *config,
                      int device, tern_error *err)
 {
-    const tern_backend *backend = tern_backend_find(plan->devices[device], err);
+    const tern_backend *backend = tern_plan_backend(plan->devices[device], err);
     if (!backend) return TERN_E_USAGE;
     tern_part_desc desc;
     tern_plan_part(&desc, plan, device);

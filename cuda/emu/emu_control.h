@@ -1,0 +1,31 @@
+/* emu_control.h - what tests ask of the emulator beyond CUDA: a seed, a small memory, bad luck, and
+ * the sentence behind an error. C, so that tests in C may use it.
+ *
+ * Settings hold for the process until set again. Device numbers are those of cudaSetDevice():
+ * 0 is an sm_90 with 3 SMs, 1 an sm_75 with 3 SMs. */
+#ifndef TERN_EMU_CONTROL_H
+#define TERN_EMU_CONTROL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TERN_EMU_DEVICES 2
+
+/* Chooses the sequence of all random choices from here on. */
+void tern_emu_set_seed(uint64_t seed);
+
+/* Sets how much memory a device has; what is in use stays. */
+void tern_emu_set_memory(int device, size_t bytes);
+
+/* The sentence behind the device's sticky error, "" if there is none. Names kernel, block, thread
+ * and the lines where threads wait. Valid until the next error or cudaDeviceReset(). */
+const char *tern_emu_report(int device);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

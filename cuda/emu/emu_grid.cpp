@@ -1,0 +1,134 @@
+/* emu_grid.cpp - runs the CTAs of a kernel: in an order that the seed chooses, and as many at a
+ * time as the device would hold, so that one may wait for another. */
+#include <stdio.h>
+
+#include "emu_cta.h"
+
+namespace tern_emu_rt {
+
+#define BEGIN_ODDS 8 /* one turn in so many begins a further CTA beside the running ones */
+
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+    while (b) {
+        const uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static void grid_begin(emu_grid *grid, emu_device *device, const emu_launch_desc *launch)
+{
+    const dim3 g = launch->grid, b = launch->block;
+    *grid = {};
+    grid->device = device;
+    grid->launch = launch;
+    grid->n_ctas = (uint64_t)g.x * g.y * g.z;
+    grid->first = emu_random() % grid->n_ctas;
+    do {
+        grid->step = 1 + emu_random() % grid->n_ctas;
+    } while (common_divisor(grid->step, grid->n_ctas) != 1);
+    const int fit = emu_ctas_per_sm(device, b.x * b.y * b.z, launch->smem_bytes) * device->n_sm;
+    grid->max_resident = fit < EMU_MAX_RESIDENT ? fit : EMU_MAX_RESIDENT;
+}
+
+static void begin_cta(emu_grid *grid)
+{
+    const dim3 g = grid->launch->grid;
+    const uint64_t n = (grid->first + grid->n_begun++ * grid->step) % grid->n_ctas;
+    const uint3 index = {(unsigned)(n % g.x), (unsigned)(n / g.x % g.y),
+                         (unsigned)(n / g.x / g.y)};
+    emu_cta *cta = emu_cta_begin(grid, index);
+    if (cta)
+        grid->resident[grid->n_resident++] = cta;
+    else
+        emu_device_fails(grid->device, cudaErrorMemoryAllocation, "no memory for a CTA");
+}
+
+/* The CTA whose turn it is; NULL when all wait for flags, or none is there. */
+static emu_cta *choose_cta(emu_grid *grid)
+{
+    const unsigned n = (unsigned)grid->n_resident;
+    const unsigned from = n ? emu_random_below(n) : 0;
+    for (unsigned i = 0; i < n; i++) {
+        emu_cta *cta = grid->resident[(from + i) % n];
+        emu_cta_poll(cta);
+        if (cta->n_ready > 0) return cta;
+    }
+    return nullptr;
+}
+
+static void after_turn(emu_grid *grid, emu_cta *cta)
+{
+    if (cta->n_ready > 0 || grid->device->error != cudaSuccess) return;
+    if (cta->n_alive > 0) {
+        if (cta->n_at_flag == 0) emu_cta_stuck(cta);
+        return;
+    }
+    int i = 0;
+    while (grid->resident[i] != cta) i++;
+    grid->resident[i] = grid->resident[--grid->n_resident];
+    emu_cta_end(cta);
+}
+
+/* True: the kernel is done, or the device has failed. False: what is left waits for flags that no
+ * resident CTA will raise. */
+static bool grid_advance(emu_grid *grid)
+{
+    emu_self.block = grid->launch->block;
+    emu_self.grid = grid->launch->grid;
+    emu_self.arch = grid->device->arch;
+    while (grid->device->error == cudaSuccess) {
+        const bool may_begin =
+            grid->n_begun < grid->n_ctas && grid->n_resident < grid->max_resident;
+        emu_cta *cta = choose_cta(grid);
+        if (may_begin && (!cta || emu_random_below(BEGIN_ODDS) == 0)) {
+            begin_cta(grid);
+        } else if (cta) {
+            emu_cta_turn(cta);
+            after_turn(grid, cta);
+        } else {
+            return grid->n_resident == 0;
+        }
+    }
+    return true;
+}
+
+static void report_dead_wait(emu_grid *grid)
+{
+    for (int i = 0; i < grid->n_resident; i++)
+        for (int t = 0; t < grid->resident[i]->n_threads; t++) {
+            const emu_thread *thread = &grid->resident[i]->threads[t];
+            if (thread->wait != EMU_AT_FLAG) continue;
+            char who[200];
+            emu_name_thread(who, sizeof who, thread);
+            emu_device_fails(grid->device, cudaErrorLaunchTimeout,
+                             "%s waits in %s (%s:%d) for %u, but the flag stays at %u: %d CTAs are "
+                             "resident, %llu of %llu have not begun",
+                             who, thread->site.what, thread->site.file, thread->site.line,
+                             thread->value, *thread->flag, grid->n_resident,
+                             (unsigned long long)(grid->n_ctas - grid->n_begun),
+                             (unsigned long long)grid->n_ctas);
+            return;
+        }
+}
+
+static void grid_end(emu_grid *grid)
+{
+    for (int i = 0; i < grid->n_resident; i++) emu_cta_abandon(grid->resident[i]);
+    char what[200];
+    if (grid->device->error == cudaSuccess && emu_zone_broken(grid->device, what, sizeof what))
+        emu_device_fails(grid->device, cudaErrorIllegalAddress, "kernel of %s: %s",
+                         grid->launch->kernel.name, what);
+}
+
+void emu_run_kernel(emu_device *device, const emu_launch_desc *launch)
+{
+    emu_grid grid;
+    grid_begin(&grid, device, launch);
+    if (!grid_advance(&grid)) report_dead_wait(&grid);
+    grid_end(&grid);
+}
+
+} /* namespace tern_emu_rt */

@@ -1,0 +1,55 @@
+/* emu_thread.h - what a running kernel sees of the emulator: who the current thread is, and where
+ * threads meet. Included through cuda_runtime.h; implemented in emu_cta.cpp and emu_warp.cpp. */
+#ifndef TERN_EMU_THREAD_H
+#define TERN_EMU_THREAD_H
+
+#include "emu_vector.h"
+
+namespace tern_emu_rt {
+
+#define TERN_EMU_WARP 32
+
+struct emu_thread;
+
+/* The thread that runs, as kernels see it. One kernel runs at a time (emu_state.h), hence a plain
+ * global; whoever switches threads sets it. */
+struct emu_view {
+    emu_thread *thread;
+    uint3 thread_index, block_index;
+    dim3 block, grid;
+    uint8_t *smem; /* dynamic shared memory of the CTA */
+    int lane;
+    int arch;      /* 75, 90: of the device */
+};
+extern emu_view emu_self;
+
+/* A place in a kernel where threads wait for each other. */
+struct emu_site {
+    const char *what, *file;
+    int line;
+};
+
+/* Waits for all threads of the CTA. Threads that come from different places are an error. `vote` is
+ * counted: returns how many threads gave a true one. */
+int emu_barrier(emu_site site, int vote);
+
+/* Waits for all lanes of the warp; the last one to come calls act(lanes), where lanes[i] is what
+ * lane i gave as `mine`, usually a struct of its operands and results. */
+void emu_meet(emu_site site, unsigned mask, void (*act)(void *const *lanes), void *mine);
+
+/* A moment at which another thread may run, seed permitting: at atomics and fences. */
+void emu_maybe_yield(void);
+
+/* Gives way until *flag >= value. */
+void emu_wait_flag(const unsigned *flag, unsigned value, emu_site site);
+
+/* Ends the kernel with an error of the device; `what` is the first half of the sentence. */
+[[noreturn]] void emu_thread_fails(int code, const char *what);
+
+/* Asynchronous copies of 16 bytes (emu_copy.cpp). */
+void emu_copy16(void *to, const void *from);
+void emu_copy_commit(void);
+void emu_copy_wait(unsigned groups_left);
+
+} /* namespace tern_emu_rt */
+#endif

@@ -1,0 +1,38 @@
+/* launch.cuh - the only place that launches kernels. A kernel takes one struct by value. */
+#ifndef TERN_CUDA_LAUNCH_CUH
+#define TERN_CUDA_LAUNCH_CUH
+
+#include "cuda/kernels.cuh"
+#include "cuda/ptx.cuh"
+
+namespace TERN_GPU {
+
+/* What the driver gives without being asked for more. */
+#define SMEM_DEFAULT_BYTES (48 * 1024)
+
+/* Launches `kernel` on grid x block threads with smem_bytes of shared memory per CTA. */
+template <class Args>
+static inline cudaError_t launch(void (*kernel)(Args), const Args &args, dim3 grid, dim3 block,
+                                 size_t smem_bytes, const target &to)
+{
+    if (smem_bytes > SMEM_DEFAULT_BYTES) {
+        const cudaError_t status =
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 (int)smem_bytes);
+        if (status != cudaSuccess) return status;
+    }
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = smem_bytes;
+    config.stream = to.stream;
+    return cudaLaunchKernelEx(&config, kernel, args);
+}
+
+static inline unsigned blocks_of(int64_t n, int per_block)
+{
+    return (unsigned)((n + per_block - 1) / per_block);
+}
+
+} /* namespace TERN_GPU */
+#endif

@@ -1,0 +1,17 @@
+/* linear.cu - LINEAR (N5): hands a product to the kernel that linear_plan.c names for its shape.
+ * Integer sums are exact in any order, so every kernel, tile and split gives the same bits. */
+#include "cuda/linear.cuh"
+
+namespace TERN_GPU {
+
+cudaError_t launch_linear(const linear_args &a, const target &to)
+{
+    if (a.n_tok == 0) return cudaSuccess;
+    const tern_linear_plan plan = tern_cuda_linear_plan(a.n_tok, a.w.n_out, a.w.k_pad, to.n_sm);
+    const linear_job job = {a, a.w.k_pad / TERN_CUDA_COLS,
+                            (a.w.n_out + TERN_CUDA_ROWS - 1) / TERN_CUDA_ROWS, plan.split};
+    return plan.kernel == TERN_LINEAR_GEMV ? launch_linear_gemv(job, plan, to)
+                                           : launch_linear_mma(job, plan, to);
+}
+
+} /* namespace TERN_GPU */

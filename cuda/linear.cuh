@@ -1,0 +1,58 @@
+/* linear.cuh - what the kernels of LINEAR share: a job, the exchange of partial sums between the
+ * CTAs of a split, and the epilogue of N5.
+ *
+ * Sums are those of codes, weight + 1, and kept modulo 2^32: they leave the range of s32 only where
+ * k is above 2^23, and the sum of weights, which is what remains after the row sum of q is
+ * subtracted, never does. */
+#ifndef TERN_CUDA_LINEAR_CUH
+#define TERN_CUDA_LINEAR_CUH
+
+#include "cuda/launch.cuh"
+#include "cuda/linear_plan.h"
+
+namespace TERN_GPU {
+
+struct linear_job {
+    linear_args a;
+    int n_blocks;                /* of 128 columns */
+    int n_groups;                /* of 16 rows */
+    int split;
+};
+
+cudaError_t launch_linear_gemv(const linear_job &job, const tern_linear_plan &plan,
+                               const target &to);
+cudaError_t launch_linear_mma(const linear_job &job, const tern_linear_plan &plan,
+                              const target &to);
+
+/* The first block of part `part` of k. */
+static __device__ inline int split_begin(const linear_job &job, int part)
+{
+    return (int)((int64_t)job.n_blocks * part / job.split);
+}
+
+/* y of token t, row n, from the sum of codes. */
+static __device__ inline void linear_store(const linear_args &a, int t, int n, unsigned sum)
+{
+    const int acc = (int)(sum - (unsigned)a.q.sum[t]);
+    const float v = (float)acc * (a.q.scale[t] * a.w.scale[n]);
+    float *y = a.y + t * a.ldy + n;
+    *y = a.accumulate ? *y + v : v;
+}
+
+/* True in the last of the CTAs of tile `tile` that come here, after the partial sums of all of them
+ * are written; the ticket is back at 0 then. Every thread calls it; *shared is a word of shared
+ * memory. */
+static __device__ inline bool last_of_split(const linear_job &job, int tile, unsigned *shared)
+{
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        const unsigned ticket = take_ticket(&job.a.tickets[tile]);
+        if (ticket == (unsigned)job.split - 1) job.a.tickets[tile] = 0;
+        *shared = ticket;
+    }
+    __syncthreads();
+    return *shared == (unsigned)job.split - 1;
+}
+
+} /* namespace TERN_GPU */
+#endif

@@ -1,0 +1,40 @@
+/* warp.cuh - what the lanes of a warp find out together. Called by all 32 lanes; every lane gets the
+ * answer. */
+#ifndef TERN_CUDA_WARP_CUH
+#define TERN_CUDA_WARP_CUH
+
+#include "cuda/row.cuh"
+
+namespace TERN_GPU {
+
+#define WARP_LANES 32
+#define WARP_ALL 0xffffffffu
+
+static __device__ inline int warp_lane(void)
+{
+    return (int)threadIdx.x % WARP_LANES;
+}
+
+static __device__ inline int warp_index(void)
+{
+    return (int)threadIdx.x / WARP_LANES;
+}
+
+static __device__ inline float warp_max(float value)
+{
+    for (int h = WARP_LANES / 2; h >= 1; h /= 2)
+        value = max_of(value, __shfl_xor_sync(WARP_ALL, value, h));
+    return value;
+}
+
+/* The last five steps of a tree of N2: lane j holds partial j of 32. Sums commute, so that all lanes
+ * end with the bits of lane 0. */
+static __device__ inline float warp_tree_sum(float partial)
+{
+    for (int h = WARP_LANES / 2; h >= 1; h /= 2)
+        partial += __shfl_xor_sync(WARP_ALL, partial, h);
+    return partial;
+}
+
+} /* namespace TERN_GPU */
+#endif

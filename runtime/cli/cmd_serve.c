@@ -1,0 +1,164 @@
+/* cmd_serve.c - `tern serve`: the model behind an HTTP API, for many clients at once. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/files.h"
+#include "cli/console.h"
+#include "serve/serve.h"
+
+typedef struct serve_options {
+    cli_model_options model;
+    const char *host, *name, *key_file, *chat;
+    int port, n_seq, n_tok, n_pages, n_spill, n_queue, max_tok, body_kib, connections;
+    int first_token_s, request_s;
+} serve_options;
+
+#define AT(member) offsetof(serve_options, member)
+static const cli_option options[] = {
+    {"host", 0, CLI_TEXT, AT(host), 0, 0, "ADDRESS", "where to listen (default 127.0.0.1)"},
+    {"port", 0, CLI_INT, AT(port), 0, 65535, "N", "port, 0 for any free one (default 8080)"},
+    {"name", 0, CLI_TEXT, AT(name), 0, 0, "NAME", "what clients call the model (default its own)"},
+    {"chat-format", 0, CLI_TEXT, AT(chat), 0, 0, "NAME",
+     "template of chats (default: the one the file asks for)"},
+    {"api-key-file", 0, CLI_TEXT, AT(key_file), 0, 0, "FILE",
+     "keys, one a line, of which clients must send one"},
+    {"parallel", 0, CLI_INT, AT(n_seq), 1, 64, "N", "requests that run at once (default 8)"},
+    {"batch", 0, CLI_INT, AT(n_tok), 1, 65536, "N", "tokens of a step at most (default 256)"},
+    {"pages", 0, CLI_INT, AT(n_pages), 1, 1 << 24, "N",
+     "KV pages of 64 tokens (default: a full context for every running request)"},
+    {"spill-pages", 0, CLI_INT, AT(n_spill), 0, 1 << 24, "N",
+     "pages of host memory for preempted requests (default 0: they are computed again)"},
+    {"max-queue", 0, CLI_INT, AT(n_queue), 0, 65536, "N",
+     "requests that wait beyond the running ones (default 64)"},
+    {"max-queue-tokens", 0, CLI_INT, AT(max_tok), 1, 1 << 30, "N",
+     "tokens of all requests, prompts and answers (default 4194304)"},
+    {"max-body", 0, CLI_INT, AT(body_kib), 1, 1 << 20, "KIB", "size of a request (default 4096)"},
+    {"max-client-connections", 0, CLI_INT, AT(connections), 1, 1024, "N",
+     "connections of one address (default 256)"},
+    {"first-token-timeout", 0, CLI_INT, AT(first_token_s), 1, 86400, "S",
+     "seconds until the first token (default 600)"},
+    {"request-timeout", 0, CLI_INT, AT(request_s), 1, 86400, "S",
+     "seconds until the last one (default 3600)"},
+    CLI_MODEL_OPTIONS(serve_options, model),
+};
+static int run(int argc, char **argv, tern_error *err);
+const cli_command cli_serve = {"serve",
+                               "answers OpenAI's API over HTTP, for many clients at once",
+                               "",
+                               options,
+                               (int)(sizeof options / sizeof options[0]),
+                               run};
+
+#define MAX_KEYS 1024
+#define MAX_KEY_FILE_BYTES ((size_t)1 << 20)
+
+/* Keys of a file: lines, without white space at their ends; # begins a comment. */
+typedef struct key_list {
+    char *text;
+    const char *keys[MAX_KEYS];
+    int n;
+} key_list;
+
+static int read_keys(key_list *out, const char *path, tern_error *err)
+{
+    size_t bytes;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return tern_fail(err, TERN_E_USAGE, "cannot open the key file '%s': %s", path,
+                         strerror(errno));
+    const int status = tern_stream_read(&out->text, &bytes, file, path, MAX_KEY_FILE_BYTES, err);
+    fclose(file);
+    if (status != TERN_OK) return status;
+    char *at = NULL;
+    for (char *key = strtok_r(out->text, " \t\r\n", &at); key && out->n < MAX_KEYS;
+         key = strtok_r(NULL, " \t\r\n", &at)) {
+        if (key[0] == '#') {
+            char *end = at ? strchr(at, '\n') : NULL;
+            if (!end) break;
+            at = end;
+            continue;
+        }
+        out->keys[out->n++] = key;
+    }
+    if (out->n == 0)
+        return tern_fail(err, TERN_E_USAGE, "the key file '%s' holds no key: write one a line",
+                         path);
+    return TERN_OK;
+}
+
+/* What a signal stops; set once, before the handler is. */
+static tern_server *running;
+
+static void on_signal(int signal_number)
+{
+    (void)signal_number;
+    tern_server_stop(running);
+}
+
+static int serve(const serve_options *o, cli_session *session, const key_list *keys,
+                 tern_error *err)
+{
+    const tern_model_config *config = tern_model_config_of(session->model);
+    tern_server_options server = {
+        .host = o->host,
+        .port = o->port,
+        .model_name = o->name ? o->name : config->name,
+        .api_keys = keys->keys,
+        .n_api_keys = keys->n,
+        .chat = tern_model_chat(session->model),
+        .max_requests = o->n_seq + o->n_queue,
+        .max_tok = o->max_tok,
+        .max_body_bytes = o->body_kib * 1024,
+        .max_client_connections = o->connections,
+        .first_token_timeout_s = o->first_token_s,
+        .request_timeout_s = o->request_s,
+    };
+    int status = o->chat ? tern_chat_find(&server.chat, o->chat, err) : TERN_OK;
+    if (status == TERN_OK) status = tern_server_create(&running, session->engine, &server, err);
+    if (status != TERN_OK) return status;
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    printf("listening on http://%s:%d\n", o->host ? o->host : "127.0.0.1",
+           tern_server_port(running));
+    fflush(stdout);
+    status = tern_server_run(running, err);
+    action.sa_handler = SIG_IGN; /* what comes now comes too late */
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    tern_server_destroy(running);
+    return status;
+}
+
+static int run(int argc, char **argv, tern_error *err)
+{
+    serve_options o = {.port = 8080,
+                       .n_seq = 8,
+                       .n_queue = 64,
+                       .max_tok = 1 << 22,
+                       .body_kib = 4096,
+                       .connections = 256,
+                       .first_token_s = 600,
+                       .request_s = 3600};
+    int status = cli_parse(&o, &cli_serve, argc, argv, NULL, err);
+    if (status != TERN_OK) return status < 0 ? TERN_OK : status;
+    key_list keys = {0};
+    if (o.key_file) status = read_keys(&keys, o.key_file, err);
+    cli_session session;
+    const cli_batch batch = {.n_seq = o.n_seq,
+                             .n_tok = o.n_tok,
+                             .n_pages = o.n_pages,
+                             .n_spill_pages = o.n_spill,
+                             .n_queue = o.n_seq + o.n_queue};
+    if (status == TERN_OK) status = cli_open_batch(&session, &o.model, &batch, err);
+    if (status == TERN_OK) {
+        status = serve(&o, &session, &keys, err);
+        cli_close(&session);
+    }
+    free(keys.text);
+    return status;
+}

@@ -1,0 +1,319 @@
+/* test_emu_broken.cpp - kernels with a deliberate mistake, and hosts with one: the emulator has to
+ * notice. Each kernel runs over several seeds in a process of its own, because a sanitizer may end
+ * it; a mistake counts as noticed when the result is wrong, the device fails, or the process dies.
+ *
+ * Without their mistakes the same kernels pass on every seed. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "emu_fixture.h"
+
+namespace TERN_GPU {
+
+#define N_WORDS 256
+#define ALL 0xffffffffu
+
+/* Whether a kernel is to make its mistake. */
+static __device__ bool broken(const io_args &a)
+{
+    return a.n < 0;
+}
+
+/* ---- the three of the house rules ------------------------------------------------------------ */
+
+static __global__ void barrier_kernel(io_args a)
+{
+    uint32_t *words = (uint32_t *)SMEM();
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    words[i] = a.in[i];
+    if (!broken(a)) __syncthreads();
+    a.out[i] = words[(i + 1) % n];
+}
+
+/* The second half of a reused buffer overtakes readers of the first: the easily forgotten one. */
+static __global__ void reuse_kernel(io_args a)
+{
+    uint32_t *words = (uint32_t *)SMEM();
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    words[i] = 0;
+    __syncthreads();
+    words[i] = a.in[i];
+    __syncthreads();
+    const uint32_t got = words[(i + 1) % n];
+    if (!broken(a)) __syncthreads();
+    words[i] = 1;
+    __syncthreads();
+    a.out[i] = got - 1 + words[i];
+}
+
+static __global__ void copy_wait_kernel(io_args a)
+{
+    uint4 *words = (uint4 *)SMEM();
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    if (i < n / 4) {
+        copy16_async(&words[i], (const uint4 *)a.in + i);
+        copy_commit();
+        if (!broken(a)) copy_wait<0>();
+    }
+    __syncthreads();
+    a.out[i] = ((const uint32_t *)words)[(i + 1) % n];
+}
+
+static __global__ void overrun_kernel(io_args a)
+{
+    uint32_t *words = (uint32_t *)SMEM();
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    words[i] = a.in[i];
+    if (broken(a) && i == n - 1) words[n] = 0;
+    __syncthreads();
+    a.out[i] = words[(i + 1) % n];
+}
+
+/* ---- and others ------------------------------------------------------------------------------ */
+
+static __global__ void underrun_kernel(io_args a)
+{
+    uint32_t *words = (uint32_t *)SMEM();
+    const int i = (int)threadIdx.x, n = (int)blockDim.x;
+    words[i] = a.in[i];
+    if (broken(a) && i == 0) words[i - 1] = 0;
+    __syncthreads();
+    a.out[i] = words[(i + 1) % n];
+}
+
+static __global__ void global_overrun_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    a.out[i] = a.in[(i + 1) % n];
+    if (broken(a) && i == 0) a.out[n] = 0;
+}
+
+static __global__ void divergent_barrier_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    if (broken(a) && i == 77)
+        __syncthreads();
+    else
+        __syncthreads();
+    a.out[i] = a.in[(i + 1) % n];
+}
+
+static __global__ void lost_thread_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    a.out[i] = a.in[(i + 1) % n];
+    if (broken(a) && i == 5) return;
+    __syncthreads();
+}
+
+static __global__ void lost_lane_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    a.out[i] = a.in[(i + 1) % n];
+    if (broken(a) && i == 40) return;
+    a.out[i] += __shfl_sync(ALL, 0, 0);
+}
+
+static __global__ void mixed_collectives_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    a.out[i] = a.in[(i + 1) % n];
+    if (broken(a) && i % 2)
+        a.out[i] += __ballot_sync(ALL, 0);
+    else
+        a.out[i] += __shfl_sync(ALL, 0u, 0);
+}
+
+static __global__ void partial_mask_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    a.out[i] = a.in[(i + 1) % n] + __shfl_sync(broken(a) ? 0xffffu : ALL, 0u, 0);
+}
+
+static __global__ void dead_wait_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    if (i == 0 && !broken(a)) atomicExch(a.flags, 1u);
+    if (i == 1) wait_flag(a.flags, 1);
+    __syncthreads();
+    a.out[i] = a.in[(i + 1) % n];
+}
+
+/* ---- one process for one kernel -------------------------------------------------------------- */
+
+enum verdict { PASSED = 50, WRONG, FAILED };
+
+struct mistake {
+    const char *name;
+    void (*kernel)(io_args);
+    cudaError_t code; /* how the device has to fail; cudaSuccess: the result is wrong */
+    const char *says; /* what the report has to contain */
+};
+
+static const mistake mistakes[] = {
+    {"missing barrier", barrier_kernel, cudaSuccess, ""},
+    {"missing barrier before reuse", reuse_kernel, cudaSuccess, ""},
+    {"missing wait for a copy", copy_wait_kernel, cudaSuccess, ""},
+    {"overrun of shared memory", overrun_kernel, cudaErrorIllegalAddress,
+     "io_args, block (0,0,0): wrote behind its 1024 bytes of shared memory"},
+    {"underrun of shared memory", underrun_kernel, cudaErrorIllegalAddress,
+     "wrote before its 1024 bytes of shared memory"},
+    {"overrun of global memory", global_overrun_kernel, cudaErrorIllegalAddress,
+     "wrote behind an allocation of 1024 bytes"},
+    {"divergent barrier", divergent_barrier_kernel, cudaErrorLaunchFailure,
+     "thread (77,0,0) waits in __syncthreads ("},
+    {"a thread that missed a barrier", lost_thread_kernel, cudaErrorLaunchFailure,
+     "but thread (5,0,0) has ended"},
+    {"a lane that missed a shuffle", lost_lane_kernel, cudaErrorLaunchFailure,
+     "but thread (40,0,0) has ended"},
+    {"lanes in two collectives", mixed_collectives_kernel, cudaErrorLaunchFailure,
+     "waits in __"},
+    {"a partial mask", partial_mask_kernel, cudaErrorLaunchFailure, "with mask 0000ffff"},
+    {"a dead wait", dead_wait_kernel, cudaErrorLaunchTimeout,
+     "thread (1,0,0) waits in wait_flag"},
+};
+
+/* One launch of 256 threads with `n` as given; io_args.n < 0 breaks the kernel. */
+static cudaError_t try_kernel(void (*kernel)(io_args), int n, const uint32_t *in, uint32_t *out)
+{
+    io_args a = {};
+    uint32_t *given;
+    const size_t bytes = N_WORDS * 4;
+    ok(cudaMalloc(&given, bytes));
+    ok(cudaMalloc(&a.out, bytes));
+    ok(cudaMalloc(&a.flags, bytes));
+    ok(cudaMemset(a.flags, 0, bytes));
+    ok(cudaMemcpy(given, in, bytes, cudaMemcpyHostToDevice));
+    a.in = given;
+    a.n = n;
+    ok(launch(kernel, a, 1, N_WORDS, bytes, target()));
+    const cudaError_t status = cudaDeviceSynchronize();
+    if (status != cudaSuccess) return status;
+    return cudaMemcpy(out, a.out, bytes, cudaMemcpyDeviceToHost);
+}
+
+/* A failure that says something else has not noticed the mistake. */
+static int child(const mistake *m, int n, uint64_t seed)
+{
+    uint32_t in[N_WORDS], out[N_WORDS];
+    fill(in, N_WORDS, 8);
+    tern_emu_set_seed(seed);
+    const cudaError_t status = try_kernel(m->kernel, n, in, out);
+    if (status != cudaSuccess)
+        return status == m->code && strstr(tern_emu_report(HOPPER), m->says) ? FAILED : PASSED;
+    for (int i = 0; i < N_WORDS; i++)
+        if (out[i] != in[(i + 1) % N_WORDS]) return WRONG;
+    return PASSED;
+}
+
+/* The verdict of a process of its own; -1 if it died. */
+static int judge(const mistake *m, int n, uint64_t seed)
+{
+    fflush(nullptr);
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        const int nowhere = open("/dev/null", O_WRONLY);
+        if (n < 0 && nowhere >= 0) dup2(nowhere, STDERR_FILENO); /* what a sanitizer says */
+        _exit(child(m, n, seed));
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return code >= PASSED && code <= FAILED ? code : -1;
+}
+
+static void test_mistakes(void **)
+{
+    for (const mistake &m : mistakes) {
+        int noticed = 0;
+        for (uint64_t seed = 0; seed < N_SEEDS; seed++) {
+            assert_int_equal(judge(&m, N_WORDS, seed), PASSED);
+            noticed += judge(&m, -1, seed) != PASSED;
+        }
+        print_message("%s: noticed on %d of %d seeds\n", m.name, noticed, N_SEEDS);
+        assert_true(noticed > N_SEEDS / 2);
+    }
+}
+
+/* ---- mistakes of a host ---------------------------------------------------------------------- */
+
+#define N_BYTES 4096
+
+/* A pinned buffer that is written again before the copy from it is known to be done. */
+static void test_staging_reused(void **)
+{
+    uint8_t *staging, *memory, got[N_BYTES];
+    cudaStream_t stream;
+    int noticed = 0;
+    ok(cudaMallocHost(&staging, N_BYTES));
+    ok(cudaMalloc(&memory, N_BYTES));
+    ok(cudaStreamCreate(&stream));
+    for (uint64_t seed = 0; seed < N_SEEDS; seed++)
+        for (int waits = 0; waits < 2; waits++) {
+            tern_emu_set_seed(seed);
+            memset(staging, 1, N_BYTES);
+            ok(cudaMemcpyAsync(memory, staging, N_BYTES, cudaMemcpyHostToDevice, stream));
+            if (waits) ok(cudaStreamSynchronize(stream));
+            memset(staging, 2, N_BYTES);
+            ok(cudaMemcpyAsync(got, memory, N_BYTES, cudaMemcpyDeviceToHost, stream));
+            if (waits)
+                assert_int_equal(got[N_BYTES - 1], 1);
+            else
+                noticed += got[N_BYTES - 1] != 1;
+        }
+    assert_true(noticed > N_SEEDS / 2);
+    ok(cudaStreamDestroy(stream));
+    ok(cudaFree(memory));
+    ok(cudaFreeHost(staging));
+}
+
+/* Two streams, where the second one does not wait for the first. */
+static void test_event_forgotten(void **)
+{
+    uint8_t *host, *memory;
+    cudaStream_t first, second;
+    cudaEvent_t event;
+    int noticed = 0;
+    ok(cudaMallocHost(&host, N_BYTES));
+    ok(cudaMalloc(&memory, N_BYTES));
+    ok(cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking));
+    ok(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking));
+    ok(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    for (uint64_t seed = 0; seed < N_SEEDS; seed++)
+        for (int waits = 0; waits < 2; waits++) {
+            tern_emu_set_seed(seed);
+            ok(cudaMemset(memory, 0, N_BYTES));
+            ok(cudaMemsetAsync(memory, 3, N_BYTES, first));
+            ok(cudaEventRecord(event, first));
+            if (waits) ok(cudaStreamWaitEvent(second, event));
+            ok(cudaMemcpyAsync(host, memory, N_BYTES, cudaMemcpyDeviceToHost, second));
+            ok(cudaStreamSynchronize(second));
+            if (waits)
+                assert_int_equal(host[N_BYTES - 1], 3);
+            else
+                noticed += host[N_BYTES - 1] != 3;
+            ok(cudaStreamSynchronize(first));
+        }
+    assert_true(noticed > N_SEEDS / 2);
+    ok(cudaEventDestroy(event));
+    ok(cudaStreamDestroy(first));
+    ok(cudaStreamDestroy(second));
+    ok(cudaFree(memory));
+    ok(cudaFreeHost(host));
+}
+
+} /* namespace TERN_GPU */
+
+int main(void)
+{
+    using namespace TERN_GPU;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_staging_reused),
+        cmocka_unit_test(test_event_forgotten),
+    };
+    return cmocka_run_group_tests(tests, nullptr, nullptr);
+}

@@ -1,0 +1,78 @@
+/* test_linear_plan.c - tests cuda/linear_plan.c: every plan covers its product, fits the scratch
+ * that was asked for by the largest batch, and leaves no CTA of a split without work. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "cuda/cuda_scratch.h"
+#include "cuda/linear_plan.h"
+
+static const int toks[] = {1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65, 200, 512, 4096};
+static const int outs[] = {1, 16, 40, 640, 2560, 3840, 13824, 100000};
+static const int ks[] = {1, 128, 640, 2560, 6912, 100000, (1 << 24) - 1};
+static const int sms[] = {1, 3, 14, 40, 132, 188, 1000};
+#define N_OF(a) ((int)(sizeof(a) / sizeof((a)[0])))
+
+static size_t split_bytes(const tern_linear_plan *plan)
+{
+    const tern_linear_tile tile = tern_cuda_linear_tile(plan->kernel);
+    if (plan->split == 1) return 0;
+    return (size_t)plan->split * (size_t)plan->n_row_tiles * (size_t)plan->n_tok_tiles *
+           (size_t)tile.rows * (size_t)tile.tokens * sizeof(int32_t);
+}
+
+static void check_plan(int n_tok, int n_out, int k, int n_sm)
+{
+    const tern_linear_plan plan = tern_cuda_linear_plan(n_tok, n_out, k, n_sm);
+    const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
+    assert_true((int64_t)plan.n_row_tiles * tile.rows >= n_out);
+    assert_true((int64_t)plan.n_tok_tiles * tile.tokens >= n_tok);
+    assert_true((plan.n_row_tiles - 1) * (int64_t)tile.rows < n_out);
+    assert_true((plan.n_tok_tiles - 1) * (int64_t)tile.tokens < n_tok);
+    assert_in_range(plan.split, 1, tern_cuda_pad_k(k) / TERN_CUDA_COLS);
+    if (plan.split > 1) {
+        const int64_t n_tiles = (int64_t)plan.n_row_tiles * plan.n_tok_tiles;
+        assert_true(n_tiles <= TERN_CUDA_TICKETS);
+        assert_true(n_tiles * plan.split <= n_sm);
+    }
+    for (int i = 0; i < N_OF(toks); i++) {
+        if (toks[i] < n_tok) continue;
+        assert_true(split_bytes(&plan) <= tern_cuda_linear_scratch(toks[i], n_out, k));
+    }
+}
+
+static void test_plans(void **state)
+{
+    (void)state;
+    for (int t = 0; t < N_OF(toks); t++)
+        for (int n = 0; n < N_OF(outs); n++)
+            for (int k = 0; k < N_OF(ks); k++)
+                for (int s = 0; s < N_OF(sms); s++) check_plan(toks[t], outs[n], ks[k], sms[s]);
+}
+
+/* The choices that the table's reasons speak of, on an H200. */
+static void test_choices(void **state)
+{
+    (void)state;
+    assert_int_equal(tern_cuda_linear_plan(1, 2560, 2560, 132).split, 1);
+    assert_int_equal(tern_cuda_linear_plan(1, 640, 2560, 132).split, 2);
+    assert_int_equal(tern_cuda_linear_plan(8, 2560, 2560, 132).split, 3);
+    assert_int_equal(tern_cuda_linear_plan(2, 2560, 2560, 132).kernel, TERN_LINEAR_MMA_8);
+    assert_int_equal(tern_cuda_linear_plan(64, 2560, 2560, 132).kernel, TERN_LINEAR_MMA_64);
+    assert_int_equal(tern_cuda_linear_plan(2048, 2560, 2560, 132).kernel,
+                     TERN_LINEAR_MMA_64_WIDE);
+    assert_true(tern_cuda_linear_scratch(4096, 2560, 6912) <= 8u << 20);
+    assert_int_equal(tern_cuda_linear_scratch(4096, 100000, 2560), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_choices),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
