@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "tern/chat.h"
 #include "tern/engine.h"
 
 #define TINY_MODEL TERN_SOURCE_DIR "/tests/golden/bitnet-tiny.gguf"
@@ -209,11 +210,36 @@ static void test_every_failure_on_two_devices(void **state)
     check_every_failure("cpu:0,cpu:1");
 }
 
+/* A conversation to ids, with allocation n failing. */
+static void test_prompts_fail_cleanly(void **state)
+{
+    (void)state;
+    const tern_chat_message messages[] = {{"user", "a <|eot_id|> b", 14}, {"assistant", "c", 1}};
+    world w = {.devices = "cpu", .n_threads = 1};
+    int status = TERN_E_FIT, n = 0;
+    assert_int_equal(open_world(&w, NULL), TERN_OK);
+    while (status != TERN_OK) {
+        int32_t *ids = NULL;
+        size_t n_ids = 0;
+        tern_error err = {0};
+        count_from_here(++n);
+        status = tern_chat_encode(&ids, &n_ids, tern_model_tokenizer(w.model), TERN_CHAT_BITNET,
+                                  messages, 2, &err);
+        count_from_here(0);
+        if (status != TERN_OK && (status != TERN_E_FIT || !strstr(err.text, "memory") || ids))
+            fail_msg("allocation %d failed: status %d: %s", n, status, err.text);
+        free(ids);
+    }
+    assert_true(n > 3);
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wrappers_count), cmocka_unit_test(test_steps_allocate_nothing),
         cmocka_unit_test(test_every_failure), cmocka_unit_test(test_every_failure_on_two_devices),
+        cmocka_unit_test(test_prompts_fail_cleanly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

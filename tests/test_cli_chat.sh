@@ -67,9 +67,9 @@ test_ends() {
     said "<|im_start|> chatml"
 }
 
-# On a terminal of 80 columns. screen: what stands on it.
+# On a terminal of 200 columns. screen: what stands on it.
 terminal() { tmux -L "$socket" -f /dev/null "$@"; }
-screen() { terminal capture-pane -p -t chat; }
+screen() { terminal capture-pane -p -t $session; }
 
 # shows TEXT: waits until the screen does.
 shows() {
@@ -84,15 +84,15 @@ shows() {
 
 # begin ARGS: tern chat on the terminal; its exit code is shown at the end.
 begin() {
-    terminal kill-session -t chat 2>/dev/null || true
-    terminal new-session -d -s chat -x 80 -y 24 \
+    session=chat$((${session#chat} + 1)) # a server without a session ends
+    terminal new-session -d -s $session -x 200 -y 24 \
         "$environment '$tern' chat -t 1 $*; echo \"code \$?\"; sleep 60"
 }
 
 # is_bold: the prompt is.
-is_bold() { terminal capture-pane -e -p -t chat | grep -q $'\033\\[1m>'; }
+is_bold() { terminal capture-pane -e -p -t $session | grep -q $'\033\\[1m>'; }
 
-type_keys() { terminal send-keys -t chat "$@"; }
+type_keys() { terminal send-keys -t $session "$@"; }
 
 test_terminal() {
     environment='env TERN_CPU=ref'
@@ -130,7 +130,7 @@ test_base_model
 test_template
 test_ends
 if command -v tmux >/dev/null; then
-    socket=tern-test-$$
+    socket=tern-test-$$ session=chat0
     trap 'terminal kill-server 2>/dev/null || true; rm -rf "$tmp"' EXIT
     test_terminal
 else

@@ -2,9 +2,9 @@
 # test_cli_inspect.sh - `tern inspect`: contents and codes of a file, and that the doctor finds what
 # was done to it.
 #
-#   tests/test_cli_inspect.sh TERN GOLDEN_MODEL
+#   tests/test_cli_inspect.sh TERN GOLDEN_MODEL FOLDER_MAKER...
 set -eu
-tern=$1 golden=$2
+tern=$1 golden=$2 hf_maker=("${@:3}")
 . "$(dirname "$0")/cli.sh"
 
 # has TEXT: the last output does.
@@ -55,6 +55,10 @@ test_contents() {
     json inspect -m "$golden" --keys --tensors --json
     has '"bitnet-b1.58.hidden_activation": "relu2"'
     has '"findings": []'
+    fine inspect -m "$golden" --tensors --i2s-layout d # the same codes in another order
+    cp "$tmp/out" "$tmp/d"
+    fine inspect -m "$golden" --tensors
+    [ "$(grep '^codes' "$tmp/d")" = "$(grep '^codes' "$tmp/out")" ] || fail 'layout d: other codes'
     # the shares of a tensor of known codes
     sick known
     head -c 4096 /dev/zero | overwrite "$offset" # all codes 0, which is -1
@@ -132,6 +136,22 @@ test_doubled_head() {
     has 'warning: output.weight repeats token_embd.weight: 0.1 MiB'
 }
 
+# A checkpoint folder: its tensors are not behind the header that is made for it.
+test_folder() {
+    local folder
+    folder=$("${hf_maker[@]}")
+    call inspect -m "$folder" --tensors
+    cp "$tmp/out" "$tmp/folder"
+    call inspect -m "$folder" --tensors --json
+    rm -r "$folder"
+    [ "$code" = 0 ] && is_json || fail "a folder: exit code $code"
+    grep -q '"offset"' "$tmp/out" && fail 'an offset in a folder'
+    cp "$tmp/folder" "$tmp/out"
+    has "folder     $folder, "
+    has 'separate head'
+    grep -qE '^  output.weight .* [0-9]+ bytes$' "$tmp/out" || fail 'no head in the folder'
+}
+
 test_files_of_others() {
     sick arch
     replace bitnet-b1.58 bitnet-b1.59
@@ -151,5 +171,6 @@ read -r name offset bytes < <(grep attn_q "$tmp/list")
 test_contents
 test_doctor
 test_doubled_head
+test_folder
 test_files_of_others
 summary

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/fail.h"
-#include "cli/answer.h"
+#include "cli/generate.h"
 #include "cli/console.h"
 #include "cli/editor.h"
 

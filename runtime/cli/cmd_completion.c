@@ -50,9 +50,7 @@ static void put_first_words(void)
     const char *last = "";
     for (const cli_command *const *c = cli_commands; *c; c++) {
         const size_t n = strcspn((*c)->name, " ");
-        if (strncmp(last, (*c)->name, n + 1) == 0 ||
-            (last[n] == ' ' && !strncmp(last, (*c)->name, n)))
-            continue;
+        if (n == strcspn(last, " ") && strncmp(last, (*c)->name, n) == 0) continue;
         printf(" %.*s", (int)n, (*c)->name);
         last = (*c)->name;
     }

@@ -14,18 +14,19 @@
 #define MIB 1048576.0
 
 typedef struct inspect_options {
-    const char *model;
+    cli_model_options model; /* the file and how it is to be read */
     int keys, tensors, json;
 } inspect_options;
 
 #define AT(member) offsetof(inspect_options, member)
 static const cli_option options[] = {
-    {"model", 'm', CLI_TEXT, AT(model), 0, 0, "FILE",
-     "model file; default: the embedded demo model"},
+    {"model", 'm', CLI_TEXT, AT(model.model), 0, 0, "FILE",
+     "model file or folder; default: the embedded demo model"},
     {"keys", 0, CLI_FLAG, AT(keys), 0, 0, NULL, "also every key with its value"},
     {"tensors", 0, CLI_FLAG, AT(tensors), 0, 0, NULL,
      "also every tensor, ternary ones with their codes"},
     {"json", 0, CLI_FLAG, AT(json), 0, 0, NULL, "a JSON object"},
+    CLI_FILE_OPTIONS(inspect_options, model),
 };
 static int inspect(int argc, char **argv, tern_error *err);
 const cli_command cli_inspect = {"inspect",
@@ -99,9 +100,10 @@ static json_t *file_json(const tern_gguf *gguf)
 {
     json_t *name = json_string(gguf->name); /* NULL when a name is no UTF-8 */
     if (!name) name = json_string(TERN_QUOTED(gguf->name, strlen(gguf->name)));
-    return json_pack("{s:o, s:I, s:i, s:I, s:I}", "name", name, "bytes",
-                     (json_int_t)gguf->file.bytes, "version", (int)gguf->version, "keys",
-                     (json_int_t)gguf->n_values, "tensors", (json_int_t)gguf->n_tensors);
+    return json_pack("{s:o, s:b, s:I, s:i, s:I, s:I}", "name", name, "folder", gguf->elsewhere > 0,
+                     "bytes", (json_int_t)(gguf->file.bytes + gguf->elsewhere), "version",
+                     (int)gguf->version, "keys", (json_int_t)gguf->n_values, "tensors",
+                     (json_int_t)gguf->n_tensors);
 }
 
 static int add_model(json_t *all, json_t *tensors, const tern_model *model, tern_error *err)
@@ -202,8 +204,9 @@ static void print_tensors(const json_t *tensors)
             snprintf(text + used, sizeof text - used, "%s%lld", d ? " x " : "",
                      (long long)json_integer_value(json_array_get(shape, d)));
         }
-        printf("  %-32s %-8s %-16s at %lld, %lld bytes", text_at(t, "name"), text_at(t, "type"),
-               text, int_at(t, "offset"), int_at(t, "bytes"));
+        printf("  %-32s %-8s %-16s", text_at(t, "name"), text_at(t, "type"), text);
+        if (json_object_get(t, "offset")) printf(" at %lld,", int_at(t, "offset"));
+        printf(" %lld bytes", int_at(t, "bytes"));
         if (shares) {
             printf(", ");
             print_shares(shares);
@@ -230,9 +233,14 @@ static void print_text(const json_t *all)
     const json_t *file = json_object_get(all, "file");
     size_t i;
     json_t *type;
-    printf("file       %s, %.2f MiB, GGUF v%lld, %lld keys, %lld tensors\n", text_at(file, "name"),
-           (double)int_at(file, "bytes") / MIB, int_at(file, "version"), int_at(file, "keys"),
-           int_at(file, "tensors"));
+    const int folder = json_is_true(json_object_get(file, "folder"));
+    printf("%s %s, %.2f MiB, ", folder ? "folder    " : "file      ", text_at(file, "name"),
+           (double)int_at(file, "bytes") / MIB);
+    if (folder)
+        printf("as GGUF %lld keys, %lld tensors\n", int_at(file, "keys"), int_at(file, "tensors"));
+    else
+        printf("GGUF v%lld, %lld keys, %lld tensors\n", int_at(file, "version"),
+               int_at(file, "keys"), int_at(file, "tensors"));
     print_model(json_object_get(all, "model"), json_object_get(all, "tokenizer"));
     printf("types      ");
     json_array_foreach(json_object_get(all, "types"), i, type)
@@ -288,15 +296,15 @@ static int inspect(int argc, char **argv, tern_error *err)
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
     tern_model *model = NULL;
     tern_error problem = {0};
-    status = tern_model_open(&model, o.model, &problem);
+    status = cli_open_model(&model, &o.model, &problem);
     if (status == TERN_OK) {
         status = report(&o, model->gguf, model, NULL, err);
         tern_model_close(model);
         return status;
     }
     tern_gguf *gguf = NULL;
-    const int readable =
-        o.model && status == TERN_E_MODEL && tern_gguf_open(&gguf, o.model, NULL) == TERN_OK;
+    const int readable = o.model.model && status == TERN_E_MODEL &&
+                         tern_gguf_open(&gguf, o.model.model, NULL) == TERN_OK;
     int shown = TERN_OK;
     if (readable) shown = report(&o, gguf, NULL, &problem, err);
     tern_gguf_close(gguf);

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
-#include "cli/answer.h"
+#include "cli/generate.h"
 #include "cli/console.h"
 
 typedef struct run_options {

@@ -17,7 +17,7 @@ const char *cli_type_name(uint32_t type);
 /* The file's keys with their values; of arrays type and length, of long texts the beginning. */
 json_t *cli_inspect_keys(const tern_gguf *gguf);
 
-/* One object a tensor: name, type, shape, offset, bytes. */
+/* One object a tensor: name, type, shape, bytes and, in a GGUF file, offset. */
 json_t *cli_inspect_tensors(const tern_gguf *gguf);
 
 /* One object a type: name, tensors, bytes. */

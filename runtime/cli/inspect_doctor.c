@@ -1,6 +1,7 @@
 /* inspect_doctor.c - known ways in which BitNet files go wrong (FORMATS 8.1, 10.3, 13, 17), each
  * with the evidence. Thresholds stand beside what they follow from. */
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,12 +104,25 @@ static void check_scales(json_t *findings, const cli_codes *codes, size_t n)
     free(scales);
 }
 
+/* Whether all rows of two tensors of one shape are the same values. */
+static bool same_rows(const tern_model *model, const tern_gguf_tensor *a, const tern_gguf_tensor *b)
+{
+    const size_t k = (size_t)a->ne[0];
+    float *rows = calloc(2 * k, sizeof *rows);
+    bool same = rows != NULL;
+    for (size_t row = 0; row < (size_t)a->ne[1] && same; row++) {
+        model->values->floats(rows, model, a, row);
+        model->values->floats(rows + k, model, b, row);
+        same = memcmp(rows, rows + k, k * sizeof *rows) == 0;
+    }
+    free(rows);
+    return same;
+}
+
 static void check_head(json_t *findings, const tern_model *model)
 {
     const tern_gguf_tensor *head = model->output, *table = model->token_embd;
-    if (!head || !model->gguf || head->type != table->type || head->bytes != table->bytes) return;
-    const uint8_t *data = model->gguf->file.data;
-    if (memcmp(data + head->offset, data + table->offset, head->bytes) == 0)
+    if (head && same_rows(model, head, table))
         find(findings, "warning",
              "output.weight repeats token_embd.weight: %.1f MiB that a file without it, whose head "
              "is tied, does not need",

@@ -96,11 +96,13 @@ json_t *cli_inspect_tensors(const tern_gguf *gguf)
         json_t *shape = json_array();
         for (int d = 0; d < t->n_dims; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->ne[d]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:o, s:I, s:I}", "name",
-                                              TERN_QUOTED(t->name.data, t->name.bytes), "type",
-                                              cli_type_name(t->type), "type_number", (int)t->type,
-                                              "shape", shape, "offset", (json_int_t)t->offset,
-                                              "bytes", (json_int_t)t->bytes));
+        json_t *tensor = json_pack("{s:s, s:s, s:i, s:o, s:I}", "name",
+                                   TERN_QUOTED(t->name.data, t->name.bytes), "type",
+                                   cli_type_name(t->type), "type_number", (int)t->type, "shape",
+                                   shape, "bytes", (json_int_t)t->bytes);
+        if (!gguf->elsewhere)
+            json_object_set_new(tensor, "offset", json_integer((json_int_t)t->offset));
+        json_array_append_new(list, tensor);
     }
     return list;
 }

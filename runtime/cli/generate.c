@@ -1,5 +1,5 @@
-/* answer.c - drives the engine for one request and turns its tokens into text. */
-#include "cli/answer.h"
+/* generate.c - drives the engine for one request and turns its tokens into text. */
+#include "cli/generate.h"
 
 #include <stdio.h>
 #include <stdlib.h>

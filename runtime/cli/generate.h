@@ -1,7 +1,7 @@
-/* answer.h - one request at a time for `run` and `chat`: sampling from options, the answer's text
+/* generate.h - one request at a time for `run` and `chat`: sampling from options, the answer's text
  * as whole characters, streamed or collected. */
-#ifndef TERN_CLI_ANSWER_H
-#define TERN_CLI_ANSWER_H
+#ifndef TERN_CLI_GENERATE_H
+#define TERN_CLI_GENERATE_H
 
 #include "cli/options.h"
 #include "tern/engine.h"
