@@ -75,6 +75,8 @@ for plan in "$folder/a.json" auto; do
     has "$(cat "$folder/err")" 'plan: cpu:0' 'predicted: prefill'
 done
 has "$("$tern" bench -m "$model" --plan auto --pp 8 --tg 4 --reps 1 -t 1 2>/dev/null)" 'predicted'
+sed 's/"hardware": ".*"/"hardware": "Z80"/' "$folder/a.json" >"$folder/z80-plan.json"
+ends 2 'made on another machine' run -m "$model" -p a --plan "$folder/z80-plan.json"
 ends 2 'which was not there' run -m "$model" -p a --plan "$folder/gpu.json"
 ends 2 'another model' run -p a --plan "$folder/a.json"
 echo '{"x": 1}' >"$folder/x.json"
