@@ -44,6 +44,8 @@ for what in '100b -d profile:ryzen-7950x --mem host=60GiB' '70b -d cpu,profile:r
     '27b -d profile:core-i7-12700h,profile:rtx3060-laptop --mem cuda:0=5GiB -c 8192'; do
     has "$("$tern" plan --preset $what --explain)" 'tok/s' 'bound by' 'MiB'
 done
+has "$("$tern" plan --preset 2b4t -d cpu,profile:l4 --pin blk.0-20=host)" \
+    'warning: everything fits on cuda:0'
 json=$("$tern" plan "$model" --json -d cpu,profile:l4 --pin ffn=cuda:0,kv=host)
 has "$json" '"tern_plan": 1' '"absent": true' '"attn": "cpu:0"' '"ffn": "cuda:0"' '"total_bytes"'
 
