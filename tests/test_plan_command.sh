@@ -44,6 +44,8 @@ for what in '100b -d profile:ryzen-7950x --mem host=60GiB' '70b -d cpu,profile:r
     '27b -d profile:core-i7-12700h,profile:rtx3060-laptop --mem cuda:0=5GiB -c 8192'; do
     has "$("$tern" plan --preset $what --explain)" 'tok/s' 'bound by' 'MiB'
 done
+has "$("$tern" plan --preset 2b4t -d cpu,profile:l4 --pin blk.0-20=host)" \
+    'warning: everything fits on cuda:0'
 json=$("$tern" plan "$model" --json -d cpu,profile:l4 --pin ffn=cuda:0,kv=host)
 has "$json" '"tern_plan": 1' '"absent": true' '"attn": "cpu:0"' '"ffn": "cuda:0"' '"total_bytes"'
 
@@ -75,6 +77,8 @@ for plan in "$folder/a.json" auto; do
     has "$(cat "$folder/err")" 'plan: cpu:0' 'predicted: prefill'
 done
 has "$("$tern" bench -m "$model" --plan auto --pp 8 --tg 4 --reps 1 -t 1 2>/dev/null)" 'predicted'
+sed 's/"hardware": ".*"/"hardware": "Z80"/' "$folder/a.json" >"$folder/z80-plan.json"
+ends 2 'made on another machine' run -m "$model" -p a --plan "$folder/z80-plan.json"
 ends 2 'which was not there' run -m "$model" -p a --plan "$folder/gpu.json"
 ends 2 'another model' run -p a --plan "$folder/a.json"
 echo '{"x": 1}' >"$folder/x.json"

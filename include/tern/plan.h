@@ -3,7 +3,8 @@
  *
  * Planning is pure: it reads a model's configuration and the backends' layout descriptions, calls
  * no device and loads nothing. The engine allocates exactly what tern_plan_memory() says, by the
- * same function, before its first step; tests assert planned == allocated (P3).
+ * same function, before its first step; tests assert planned == allocated (P3). The search for the
+ * best plan, its speed and plan files are in runtime/plan/planner.h, for `tern plan`.
  */
 #ifndef TERN_PLAN_H
 #define TERN_PLAN_H

@@ -126,6 +126,7 @@ static int add_present(cli_site *out, const char *name, const machine *m, int n_
     if (n_threads) info.n_threads = n_threads;
     status = find_measured(&device->profile, out, m, &info, err);
     if (status != TERN_OK) return status;
+    memcpy(device->profile.hardware, info.hardware, sizeof device->profile.hardware);
     memcpy(device->name, info.name, sizeof device->name);
     device->budget_bytes = info.free_bytes;
     return TERN_OK;
@@ -203,23 +204,29 @@ static int make_auto(cli_plan *out, const tern_model_config *config, const char 
     return tern_plan_search(&out->plan, config, workload, &out->site.site, &pins, &out->goal, err);
 }
 
-/* The devices of the file must be those of this machine. */
+/* Every device of the file must have been there when it was made. */
+static int check_present(const tern_plan_file *file, const char *path, tern_error *err)
+{
+    for (int d = 0; d < file->plan.n_devices; d++)
+        if (file->absent[d])
+            return tern_fail(err, TERN_E_USAGE,
+                             "'%.100s' plans with %s (%s), which was not there: plan again with "
+                             "the devices of this machine",
+                             path, file->plan.devices[d], file->hardware[d]);
+    return TERN_OK;
+}
+
+/* And be the one of this machine. */
 static int check_machine(const tern_plan_file *file, const tern_site *site, const char *path,
                          tern_error *err)
 {
     for (int d = 0; d < file->plan.n_devices; d++) {
-        const char *here = site->devices[d].profile.hardware;
-        if (file->absent[d])
-            return tern_fail(
-                err, TERN_E_USAGE,
-                "'%.100s' plans with %s (%s), which was not there: plan again with the "
-                "devices of this machine",
-                path, file->plan.devices[d], file->hardware[d]);
-        if (!site->devices[d].profile.estimated && strcmp(file->hardware[d], here) != 0)
-            return tern_fail(
-                err, TERN_E_USAGE,
-                "'%.100s' was made on another machine ('%s', this is '%s'): plan again", path,
-                file->hardware[d], here);
+        const tern_profile *here = &site->devices[d].profile;
+        if (strcmp(file->hardware[d], here->hardware) != 0)
+            return tern_fail(err, TERN_E_USAGE,
+                             "'%.100s' was made on another machine ('%s', this is '%s'): plan "
+                             "again",
+                             path, file->hardware[d], here->hardware);
     }
     return TERN_OK;
 }
@@ -253,12 +260,12 @@ static int make_from_file(cli_plan *out, const tern_model_config *config,
 {
     tern_plan_file file;
     int status = read_plan(&file, o->plan, config, err);
+    if (status == TERN_OK) status = check_present(&file, o->plan, err);
     if (status != TERN_OK) return status;
     char devices[TERN_PLAN_MAX_DEVICES * 17] = "";
     for (int d = 0; d < file.plan.n_devices; d++) {
         const size_t used = strlen(devices);
         snprintf(devices + used, sizeof devices - used, "%s%s", d ? "," : "", file.plan.devices[d]);
-        if (file.absent[d]) return check_machine(&file, &out->site.site, o->plan, err);
     }
     const cli_site_options site = {.devices = devices, .n_threads = o->n_threads};
     status = cli_site_open(&out->site, &site, err);

@@ -85,7 +85,6 @@ static int check_devices(const tern_plan *plan, const tern_site *site, tern_erro
     return TERN_OK;
 }
 
-/* Sums the devices; joules too, NAN-free: *watts_known is cleared by a device without watts. */
 static double sum_ns(const tern_cost *costs, int n)
 {
     double ns = 0;
@@ -141,7 +140,7 @@ int tern_plan_forecast(tern_forecast *out, const tern_plan *plan, const tern_mod
     return TERN_OK;
 }
 
-/* Of the plan's devices with these units, which `make` fills in. */
+/* Of a step, or of a prompt where there is none; 0 when the site lacks a device. */
 static double seconds(const tern_plan *plan, const tern_model_config *config, const tern_site *site,
                       int n_prompt, const tern_step *step)
 {

@@ -26,7 +26,7 @@ static const struct {
 };
 #define N_TEXTS (sizeof texts / sizeof texts[0])
 
-/* `fallback` stands for what a file leaves out; NAN: it must be there. In a file the value is
+/* `fallback` stands for what a file leaves out; below 0: it must be there. In a file the value is
  * divided by `unit`. */
 static const struct {
     const char *key;
