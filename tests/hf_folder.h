@@ -154,7 +154,7 @@ static inline void hf_finish(hf_shard *s, const hf_folder *folder, const char *n
     FILE *file = hf_create(folder, name);
     fwrite(&bytes, 8, 1, file);
     fwrite(s->json, 1, bytes, file);
-    fwrite(s->data.bytes, 1, s->data.n, file);
+    if (s->data.n) fwrite(s->data.bytes, 1, s->data.n, file);
     fclose(file);
     free(s->json);
     free(s->data.bytes);
