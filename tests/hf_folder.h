@@ -204,8 +204,8 @@ static inline void hf_write_config(const hf_folder *folder, const hf_options *o)
             strcmp(arch, "llama") == 0    ? "LlamaForCausalLM"
             : strcmp(arch, "bitnet") == 0 ? "BitnetForCausalLM"
                                           : "BitNetForCausalLM",
-            TINY_D, TINY_F, TINY_LAYERS, TINY_H, TINY_KV, N_TINY, o->tiny.untied ? "false" : "true",
-            quantization[o->storage], o->extra ? o->extra : "");
+            TINY_D, (int)tiny_f(&o->tiny), TINY_LAYERS, TINY_H, TINY_KV, N_TINY,
+            o->tiny.untied ? "false" : "true", quantization[o->storage], o->extra ? o->extra : "");
     fclose(file);
 }
 
