@@ -154,7 +154,7 @@ static inline void hf_finish(hf_shard *s, const hf_folder *folder, const char *n
     FILE *file = hf_create(folder, name);
     fwrite(&bytes, 8, 1, file);
     fwrite(s->json, 1, bytes, file);
-    fwrite(s->data.bytes, 1, s->data.n, file);
+    if (s->data.n) fwrite(s->data.bytes, 1, s->data.n, file);
     fclose(file);
     free(s->json);
     free(s->data.bytes);
@@ -204,8 +204,8 @@ static inline void hf_write_config(const hf_folder *folder, const hf_options *o)
             strcmp(arch, "llama") == 0    ? "LlamaForCausalLM"
             : strcmp(arch, "bitnet") == 0 ? "BitnetForCausalLM"
                                           : "BitNetForCausalLM",
-            TINY_D, TINY_F, TINY_LAYERS, TINY_H, TINY_KV, N_TINY, o->tiny.untied ? "false" : "true",
-            quantization[o->storage], o->extra ? o->extra : "");
+            TINY_D, (int)tiny_f(&o->tiny), TINY_LAYERS, TINY_H, TINY_KV, N_TINY,
+            o->tiny.untied ? "false" : "true", quantization[o->storage], o->extra ? o->extra : "");
     fclose(file);
 }
 

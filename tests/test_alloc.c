@@ -1,9 +1,7 @@
 /* test_alloc.c - memory that runs out: a step allocates nothing, and an allocation that fails
- * anywhere in the life of an engine gives one clean error. The linker sends every allocation of the
- * library through the wrappers here; those of the system's libraries stay outside. */
+ * anywhere in the life of an engine gives one clean error. (failing_alloc.h) */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,53 +9,11 @@
 
 #include <cmocka.h>
 
+#include "failing_alloc.h"
 #include "tern/chat.h"
 #include "tern/engine.h"
 
 #define TINY_MODEL TERN_SOURCE_DIR "/tests/golden/bitnet-tiny.gguf"
-
-static atomic_int n_allocations; /* relaxed would do: a number, nothing else depends on it */
-static int fails_at;             /* number of the allocation that fails; 0: none */
-
-static int fails(void)
-{
-    return atomic_fetch_add(&n_allocations, 1) + 1 == fails_at;
-}
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__real_aligned_alloc(size_t alignment, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return fails() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *old, size_t bytes)
-{
-    return fails() ? NULL : __real_realloc(old, bytes);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
-{
-    return fails() ? NULL : __real_aligned_alloc(alignment, bytes);
-}
-
-static void count_from_here(int failing)
-{
-    fails_at = failing;
-    atomic_store(&n_allocations, 0);
-}
 
 /* What a test opens, closed in any state. */
 typedef struct world {

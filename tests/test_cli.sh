@@ -143,6 +143,16 @@ test_convert() {
     fine verify -m "$tmp/converted.gguf"
     text_of golden -m "$golden" -p x -n 20
     text_of converted -m "$tmp/converted.gguf" -p x -n 20 && same golden converted
+    local folder
+    folder=$(dirname "$golden")/llama-divide
+    text_of folder -m "$folder" -p x -n 20
+    fine convert "$folder" -o "$tmp/folder.gguf"
+    text_of from_folder -m "$tmp/folder.gguf" -p x -n 20 && same folder from_folder
+    json verify -m "$tmp/folder.gguf" --json
+    fine tokenize -m "$folder" -p 'ab' && [ "$(cat "$tmp/out")" = '97 98' ] || fail 'ids of bytes'
+    fine tokenize -m "$golden" --pretokenizer qwen2 -p '123' --json
+    grep -q 'qwen2' "$tmp/out" || fail 'the pre-tokenizer is not overridden'
+    refused 2 'klingon' tokenize -m "$golden" --pretokenizer klingon -p x
     refused 2 'exists' convert "$golden" -o "$tmp/converted.gguf"
     refused 2 '-o' convert "$golden"
     refused 2 'MODEL' convert -o "$tmp/x.gguf"

@@ -12,16 +12,18 @@
 
 #include "session.h"
 
-/* Contents of bitnet-tiny.bin. */
+/* Contents of a .bin file. */
 typedef struct golden {
     int n_tok, n_vocab;
     int32_t *ids;
     float *logits; /* [n_tok, n_vocab] */
 } golden;
 
-static void read_golden(golden *g)
+static void read_golden(golden *g, const char *name)
 {
-    FILE *file = fopen(TERN_SOURCE_DIR "/tests/golden/bitnet-tiny.bin", "rb");
+    char path[256];
+    snprintf(path, sizeof path, TERN_SOURCE_DIR "/tests/golden/%s.bin", name);
+    FILE *file = fopen(path, "rb");
     assert_non_null(file);
     char magic[8];
     uint32_t head[4];
@@ -78,20 +80,24 @@ static void check_logprobs(const session *s, const golden *g, const float *logit
     free(logprobs);
 }
 
-static distance compare(tern_kv_type kv_type, tern_head_type head_type)
+/* Of the model `name`: a file of this name with .gguf, or a checkpoint folder. */
+static distance compare(const char *name, tern_kv_type kv_type, tern_head_type head_type)
 {
     golden g;
-    read_golden(&g);
+    read_golden(&g, name);
     session s;
     const tern_workload workload = {.kv_type = kv_type, .head_type = head_type};
-    assert_int_equal(session_open(&s, GOLDEN_MODEL, "cpu", &workload, 2), TERN_OK);
+    char path[256];
+    snprintf(path, sizeof path, TERN_SOURCE_DIR "/tests/golden/%s%s", name,
+             strcmp(name, "bitnet-tiny") == 0 ? ".gguf" : "");
+    assert_int_equal(session_open(&s, path, "cpu", &workload, 2), TERN_OK);
     assert_int_equal(tern_model_config_of(s.model)->n_vocab, g.n_vocab);
     float *logits = calloc((size_t)g.n_tok * (size_t)g.n_vocab, sizeof *logits);
     tern_error err;
     assert_int_equal(tern_engine_logits(s.engine, logits, g.ids, g.n_tok, 0, &err), TERN_OK);
     const distance d = distance_of(&g, logits);
-    printf("kv %d, head %d: worst %.4f, mean %.5f, %d of %d rows within %.3f\n", (int)kv_type,
-           (int)head_type, d.worst, d.mean, d.n_exact, g.n_tok, EXACT);
+    printf("%s, kv %d, head %d: worst %.4f, mean %.5f, %d of %d rows within %.3f\n", name,
+           (int)kv_type, (int)head_type, d.worst, d.mean, d.n_exact, g.n_tok, EXACT);
     check_logprobs(&s, &g, logits);
     free(logits);
     free(g.ids);
@@ -103,7 +109,7 @@ static distance compare(tern_kv_type kv_type, tern_head_type head_type)
 static void test_default_types(void **state)
 {
     (void)state;
-    const distance d = compare(TERN_KV_F16, TERN_HEAD_I16);
+    const distance d = compare("bitnet-tiny", TERN_KV_F16, TERN_HEAD_I16);
     assert_true(d.n_exact >= 12);
     assert_true(d.mean <= 0.02);
     assert_true(d.worst <= 0.3);
@@ -113,9 +119,22 @@ static void test_default_types(void **state)
 static void test_coarse_types(void **state)
 {
     (void)state;
-    const distance i8_kv = compare(TERN_KV_I8, TERN_HEAD_I16);
-    const distance i8_head = compare(TERN_KV_F16, TERN_HEAD_I8);
+    const distance i8_kv = compare("bitnet-tiny", TERN_KV_I8, TERN_HEAD_I16);
+    const distance i8_head = compare("bitnet-tiny", TERN_KV_F16, TERN_HEAD_I8);
     assert_true(i8_kv.mean <= 0.1 && i8_head.mean <= 0.1);
+}
+
+/* The storages of Hugging Face, read from the folders that transformers has read. */
+static void test_folders(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama-divide", "bitnet-packed", "bitnet-online"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const distance d = compare(names[i], TERN_KV_F16, TERN_HEAD_I16);
+        assert_true(d.n_exact >= 8); /* of 32 */
+        assert_true(d.mean <= 0.02);
+        assert_true(d.worst <= 0.3);
+    }
 }
 
 int main(void)
@@ -123,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_default_types),
         cmocka_unit_test(test_coarse_types),
+        cmocka_unit_test(test_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,6 +64,10 @@ static void test_storages(void **state)
         const hf_options o = {.storage = (hf_storage)storage, .shards = storage % 2};
         check_equal(&o, &file);
     }
+    /* Rows that share blocks of I2_S (FORMATS 4.4). */
+    const tiny_options narrow = {.f = 420};
+    const hf_options o = {.tiny = narrow, .storage = HF_ONLINE};
+    check_equal(&o, &narrow);
 }
 
 static void test_classes(void **state)

@@ -28,8 +28,14 @@ typedef struct tiny_options {
     int other_weights; /* another seed */
     int rope_freqs;    /* 1: all divisors 1; 2: some 4 */
     int dead;          /* this many FFN channels are zero */
+    int f;             /* FFN width; 0: TINY_F */
     const char *extra; /* name of one more vector */
 } tiny_options;
+
+static inline uint64_t tiny_f(const tiny_options *o)
+{
+    return o->f ? (uint64_t)o->f : TINY_F;
+}
 
 typedef struct tiny_tensor {
     char name[48];
@@ -187,7 +193,7 @@ static inline void tiny_layer(tiny_model *m, int layer, int sub_norms)
     } norms[] = {{"attn_norm.weight", TINY_D, 1},
                  {"attn_sub_norm.weight", TINY_H * TINY_HD, sub_norms},
                  {"ffn_norm.weight", TINY_D, 1},
-                 {"ffn_sub_norm.weight", TINY_F, sub_norms}};
+                 {"ffn_sub_norm.weight", tiny_f(&m->o), sub_norms}};
     for (int i = 0; i < 4; i++) {
         snprintf(name + at, sizeof name - at, "%s", norms[i].name);
         if (norms[i].wanted) tiny_vector(m, name, norms[i].k);
@@ -196,9 +202,9 @@ static inline void tiny_layer(tiny_model *m, int layer, int sub_norms)
     tiny_matrix(m, layer, "attn_k", TINY_D, TINY_KV * TINY_HD);
     tiny_matrix(m, layer, "attn_v", TINY_D, TINY_KV * TINY_HD);
     tiny_matrix(m, layer, "attn_output", TINY_H * TINY_HD, TINY_D);
-    tiny_matrix(m, layer, "ffn_gate", TINY_D, TINY_F);
-    tiny_matrix(m, layer, "ffn_up", TINY_D, TINY_F);
-    tiny_matrix(m, layer, "ffn_down", TINY_F, TINY_D);
+    tiny_matrix(m, layer, "ffn_gate", TINY_D, tiny_f(&m->o));
+    tiny_matrix(m, layer, "ffn_up", TINY_D, tiny_f(&m->o));
+    tiny_matrix(m, layer, "ffn_down", tiny_f(&m->o), TINY_D);
 }
 
 static inline void tiny_tensors(tiny_model *m)
@@ -220,13 +226,13 @@ static inline void tiny_tensors(tiny_model *m)
 /* Keys of the model; returns their number. */
 static inline uint64_t tiny_keys(gguf_builder *b, const tiny_options *o)
 {
-    static const struct {
+    const struct {
         const char *key;
         uint32_t value;
     } list[] = {{"context_length", 128},
                 {"embedding_length", TINY_D},
                 {"block_count", TINY_LAYERS},
-                {"feed_forward_length", TINY_F},
+                {"feed_forward_length", (uint32_t)tiny_f(o)},
                 {"attention.head_count", TINY_H},
                 {"attention.head_count_kv", TINY_KV}};
     char key[96];

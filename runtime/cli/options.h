@@ -55,7 +55,7 @@ typedef struct cli_model_options {
 
 #define CLI_MODEL_OPTIONS(type, member)                                                        \
     {"model", 'm', CLI_TEXT, offsetof(type, member.model),                                     \
-     0,       0,   "FILE",   "model file (GGUF); default: the embedded demo model"},           \
+     0,       0,   "FILE",   "GGUF file or checkpoint folder; default: the demo model"},       \
         {"device", 'd', CLI_TEXT, offsetof(type, member.device),                               \
          0,        0,   "LIST",   "devices, e.g. cpu or cpu:0,cpu:1 (default cpu)"},           \
         {"threads", 't',  CLI_INT, offsetof(type, member.n_threads),                           \

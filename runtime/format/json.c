@@ -17,7 +17,8 @@ int tern_json_parse(json_t **out, const char *text, size_t bytes, const char *na
     json_error_t why;
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
     json_t *json = json_loadb(text, bytes, flags, &why);
-    if (!json && json_error_code(&why) == json_error_out_of_memory)
+    /* jansson finds words for everything but a failed allocation. */
+    if (!json && (json_error_code(&why) == json_error_out_of_memory || !why.text[0]))
         return tern_fail(err, TERN_E_FIT, "no memory to read '%.140s': free some", name);
     if (!json)
         return tern_fail(err, TERN_E_MODEL, "'%.140s' is no JSON (line %d: %s): get the file again",

@@ -85,6 +85,7 @@ static int unpack(uint8_t *codes, const tern_hf_tensor *t, size_t row)
     return !threes;
 }
 
+/* rint(w / scale), clamped to -1 .. 1: a half rounds to even, which is 0. */
 static void quantise(uint8_t *codes, float scale, const tern_hf_tensor *t, size_t row)
 {
     float values[CHUNK];
@@ -93,8 +94,8 @@ static void quantise(uint8_t *codes, float scale, const tern_hf_tensor *t, size_
         const size_t n = k - col < CHUNK ? k - col : CHUNK;
         read_floats(values, t, row, col, n);
         for (size_t i = 0; i < n; i++) {
-            const float whole = rintf(values[i] / scale);
-            codes[col + i] = (uint8_t)(whole >= 1.0f ? 2 : whole <= -1.0f ? 0 : 1);
+            const float ratio = values[i] / scale;
+            codes[col + i] = (uint8_t)(1 + (ratio > 0.5f) - (ratio < -0.5f));
         }
     }
 }
