@@ -267,6 +267,7 @@ static void check_stream(const char *path, const char *fields)
     response r = client_post(&s, path, body);
     assert_int_equal(r.http, 200);
     assert_non_null(strstr(r.all, "text/event-stream"));
+    assert_memory_equal(r.body, "data: ", 6); /* no comment to keep a new stream alive */
     join_stream(r.body, chat, text, &finish);
     assert_string_equal(text,
                         text_at(whole, chat ? "choices.0.message.content" : "choices.0.text"));

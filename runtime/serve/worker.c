@@ -383,10 +383,10 @@ static void fail_all(tern_server *s, const tern_error *err)
 /* Everything that is done for jobs between steps; `now`: those still open are ended. */
 static void look_around(tern_server *s, int end_now)
 {
-    const uint64_t now = tern_serve_now_ns();
     api_error error;
     tern_api_fail(&error, 503, NULL, "the server was told to end now");
     take_inbox(s);
+    const uint64_t now = tern_serve_now_ns(); /* after all that jobs have noted */
     for (serve_job *job = s->active; job; job = job->next) {
         look_after(s, job, now);
         if (end_now && !job->failed && job->n_open > 0) fail(s, job, &error);
