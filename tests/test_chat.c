@@ -208,6 +208,8 @@ static void known_answers(void **state)
                (const int32_t[]){128000, 128006, 882, 128007, 271, 13347, 128009, 128006, 78191,
                                  128007, 271, -1});
     assert_true(tern_tokenizer_is_end(t, 128001) && tern_tokenizer_is_end(t, 128009));
+    assert_int_equal(tern_chat_recognise(NULL, 0, "bitnet-b1.58", t), TERN_CHAT_BITNET);
+    assert_int_equal(tern_chat_recognise(NULL, 0, "llama", t), TERN_CHAT_NONE);
     tern_tokenizer_destroy(t);
 }
 
@@ -221,7 +223,8 @@ static void recognises_templates(void **state)
         bool eot;
         tern_chat_format expected;
     } cases[] = {
-        {NULL, "bitnet-b1.58", true, TERN_CHAT_BITNET},
+        {NULL, "bitnet-b1.58", true, TERN_CHAT_NONE},
+        {"whatever", "bitnet-b1.58", true, TERN_CHAT_BITNET},
         {"{{ 'Human: ' }}{{ 'BITNETAssistant: ' }}", "bitnet-b1.58", true, TERN_CHAT_BITNET},
         {"<|im_start|>", "bitnet-25", true, TERN_CHAT_BITNET},
         {NULL, "bitnet-b1.58", false, TERN_CHAT_NONE},

@@ -45,8 +45,9 @@ int tern_chat_find(tern_chat_format *out, const char *name, tern_error *err);
 /* The format that a model's file asks for: `stored` [bytes] is its template in Jinja
  * (tokenizer.chat_template of a GGUF file), NULL where it has none; `arch` is
  * general.architecture. The template is recognised by its markers; it is not interpreted.
- * The architectures bitnet-b1.58 and bitnet-25 with a token <|eot_id|> always mean bitnet, because
- * the template in their published file is not the one the model was trained with. */
+ * The architectures bitnet-b1.58 and bitnet-25 with a token <|eot_id|> mean bitnet whatever the
+ * template says, because the one in the published file of 2B4T is not what the model was trained
+ * with; with 128256 tokens, as 2B4T has them, also without a template. */
 tern_chat_format tern_chat_recognise(const char *stored, size_t bytes, const char *arch,
                                      const tern_tokenizer *tokenizer);
 

@@ -1,7 +1,6 @@
 /* cmd_verify.c - `tern verify`: does this machine compute what it should, and is the model what its
  * maker made? Kernels against known answers, memory against the plan, log-probabilities against the
  * maker's. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +33,9 @@ static void add(report *r, const char *name, int passed, const char *detail)
 {
     json_array_append_new(r->checks, json_pack("{s:s, s:b, s:s}", "check", name, "passed", passed,
                                                "detail", detail));
-    if (!r->json) printf("%-6s %-18s %s\n", passed ? "ok" : "FAILED", name, detail);
+    if (!r->json)
+        printf("%s%-6s%s %-18s %s\n", cli_color(stdout, passed ? CLI_GREEN : CLI_RED),
+               passed ? "ok" : "FAILED", cli_color(stdout, CLI_PLAIN), name, detail);
     if (!passed && r->status == TERN_OK)
         r->status = tern_fail(r->err, TERN_E_SELF_TEST, "%s: %s", name, detail);
 }
@@ -105,14 +106,11 @@ static int verify(int argc, char **argv, tern_error *err)
     report r = {json_array(), o.json, TERN_OK, err};
     status = check_memory(&r, &session, err);
     if (status == TERN_OK) status = check_canary(&r, &session, err);
-    if (status == TERN_OK && o.json) {
-        json_t *object =
+    if (status == TERN_OK && o.json)
+        status = cli_print_json(
             json_pack("{s:s, s:b, s:O}", "model", tern_model_config_of(session.model)->name,
-                      "passed", r.status == TERN_OK, "checks", r.checks);
-        json_dumpf(object, stdout, JSON_INDENT(2));
-        printf("\n");
-        json_decref(object);
-    }
+                      "passed", r.status == TERN_OK, "checks", r.checks),
+            err);
     json_decref(r.checks);
     cli_close(&session);
     return status == TERN_OK ? r.status : status;

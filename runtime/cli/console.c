@@ -30,9 +30,23 @@ void cli_catch_interrupt(void)
     sigaction(SIGINT, &action, NULL); /* a second Ctrl-C ends the program at once */
 }
 
+void cli_keep_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigaction(SIGINT, &action, NULL); /* without SA_RESTART: a read returns */
+    interrupt_seen = 0;
+}
+
 int cli_interrupted(void)
 {
     return interrupt_seen != 0;
+}
+
+const char *cli_color(FILE *to, cli_color_name color)
+{
+    static const char *const codes[] = {"\033[0m", "\033[1m", "\033[31m", "\033[32m", "\033[33m"};
+    const char *no_color = getenv("NO_COLOR");
+    return (no_color && *no_color) || !isatty(fileno(to)) ? "" : codes[color];
 }
 
 static int show_progress(void *user, const char *activity, uint64_t done, uint64_t total)
@@ -143,4 +157,12 @@ int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const cha
     *ids = list;
     *n = (int)used;
     return TERN_OK;
+}
+
+int cli_print_json(json_t *object, tern_error *err)
+{
+    if (!object) return tern_fail(err, TERN_E_FIT, "no memory for the JSON answer");
+    const int failed = json_dumpf(object, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF;
+    json_decref(object);
+    return failed ? tern_fail(err, TERN_E_IO, "cannot write to standard output") : TERN_OK;
 }

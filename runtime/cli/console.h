@@ -4,8 +4,15 @@
 #ifndef TERN_CLI_CONSOLE_H
 #define TERN_CLI_CONSOLE_H
 
+#include <jansson.h>
+#include <stdio.h>
+
 #include "cli/options.h"
 #include "tern/engine.h"
+
+/* What switches a stream to a colour: "" unless it is a terminal, and where NO_COLOR is set. */
+typedef enum cli_color_name { CLI_PLAIN, CLI_BOLD, CLI_RED, CLI_GREEN, CLI_YELLOW } cli_color_name;
+const char *cli_color(FILE *to, cli_color_name color);
 
 /* A progress bar on standard error when that is a terminal, else nothing. */
 tern_progress cli_progress(void);
@@ -39,11 +46,22 @@ int cli_read_text(char **out, size_t *bytes, const char *text, const char *file,
 int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const char *text,
                size_t bytes, unsigned flags, tern_error *err);
 
-/* Whether the person pressed Ctrl-C since cli_catch_interrupt(). */
+/* Prints the object and a newline, and frees it; NULL stands for one that found no memory. */
+int cli_print_json(json_t *object, tern_error *err);
+
+/* Notes Ctrl-C from now on; a second one ends the program at once. */
 void cli_catch_interrupt(void);
+
+/* Notes every Ctrl-C from now on, forgets earlier ones. */
+void cli_keep_interrupt(void);
+
+/* Whether the person pressed Ctrl-C since one of these was called. */
 int cli_interrupted(void);
 
-/* The commands. */
-extern const cli_command cli_run, cli_bench, cli_verify, cli_devices, cli_tokenize, cli_serve;
+/* The commands, NULL behind the last, and each of them. */
+extern const cli_command *const cli_commands[];
+extern const cli_command cli_run, cli_chat, cli_bench, cli_verify, cli_devices, cli_tokenize,
+    cli_completion, cli_man, cli_eval_ppl, cli_eval_kld, cli_eval_mc,
+    cli_inspect, cli_serve;
 
 #endif

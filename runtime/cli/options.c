@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
+#include "cli/nearest.h"
 
 #define MAX_OPTIONS 40
 
@@ -23,13 +25,27 @@ static int bad_range(const cli_option *o, const char *text, tern_error *err)
                      o->name, text, o->min, o->max);
 }
 
-static int set_int(void *at, const cli_option *o, const char *text, tern_error *err)
+/* A whole number with an optional k or M; false when it is none or outside min .. max. */
+static bool read_number(double *out, const char *text, double min, double max)
 {
     char *end;
     errno = 0;
     const long value = strtol(text, &end, 10);
-    if (end == text || *end || errno || (double)value < o->min || (double)value > o->max)
-        return bad_range(o, text, err);
+    if (end == text || errno) return false;
+    double number = (double)value;
+    if (*end == 'k' || *end == 'K')
+        number *= 1024.0, end++;
+    else if (*end == 'M')
+        number *= 1048576.0, end++;
+    if (*end || !(number >= min && number <= max)) return false;
+    *out = number;
+    return true;
+}
+
+static int set_int(void *at, const cli_option *o, const char *text, tern_error *err)
+{
+    double value;
+    if (!read_number(&value, text, o->min, o->max)) return bad_range(o, text, err);
     const int narrow = (int)value;
     memcpy(at, &narrow, sizeof narrow);
     return TERN_OK;
@@ -133,6 +149,21 @@ static void make_tables(getopt_tables *t, const cli_command *command)
     *letter = 0;
 }
 
+/* The long option that --text probably means, as a question; "" when none is near. */
+static const char *suggestion(char out[96], const cli_command *command, const char *text)
+{
+    char word[CLI_MAX_WORD];
+    out[0] = 0;
+    if (strncmp(text, "--", 2) != 0) return out;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(text + 2, "="), text + 2);
+    cli_nearest search = {.word = word};
+    for (int i = 0; i < command->n_options; i++)
+        cli_nearest_offer(&search, command->options[i].name);
+    cli_nearest_offer(&search, "help");
+    if (search.best) snprintf(out, 96, " (did you mean --%s?)", search.best);
+    return out;
+}
+
 static int refuse_option(const cli_command *command, int what, char **argv, tern_error *err)
 {
     /* A letter stands in optopt; a long name is what was read last. */
@@ -142,8 +173,8 @@ static int refuse_option(const cli_command *command, int what, char **argv, tern
         return tern_fail(err, TERN_E_USAGE, "'%.60s' wants an argument: see `tern %s --help`", text,
                          command->name);
     return tern_fail(err, TERN_E_USAGE,
-                     "'%.60s' is no option of this command: see `tern %s --help`", text,
-                     command->name);
+                     "'%.60s' is no option of this command%s: see `tern %s --help`", text,
+                     suggestion((char[96]){0}, command, text), command->name);
 }
 
 int cli_parse(void *values, const cli_command *command, int argc, char **argv, int *n_operands,

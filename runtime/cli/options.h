@@ -1,4 +1,5 @@
-/* options.h - one table per command, which parses, checks ranges and prints the help. */
+/* options.h - one table per command, from which everything about its options is made: parsing,
+ * ranges, help, the man page and the completions of the shells. */
 #ifndef TERN_CLI_OPTIONS_H
 #define TERN_CLI_OPTIONS_H
 
@@ -8,7 +9,7 @@
 
 typedef enum cli_kind {
     CLI_FLAG,   /* int, set to 1 */
-    CLI_INT,    /* int within min .. max */
+    CLI_INT,    /* int within min .. max; 4k is 4096, 1M is 1024k */
     CLI_U64,    /* uint64_t */
     CLI_FLOAT,  /* float within min .. max */
     CLI_TEXT,   /* const char * */
@@ -26,9 +27,9 @@ typedef struct cli_option {
 } cli_option;
 
 typedef struct cli_command {
-    const char *name;
+    const char *name;     /* "run", or two words: "eval ppl" */
     const char *summary;  /* one line */
-    const char *operands; /* "" or e.g. "[TEXT]" */
+    const char *operands; /* "" or e.g. "[TEXT]"; choices as "bash|zsh" */
     const cli_option *options;
     int n_options;
     int (*run)(int argc, char **argv, tern_error *err); /* argv[0] is the command */

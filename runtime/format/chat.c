@@ -13,6 +13,8 @@
 #include "base/memory.h"
 #include "base/text.h"
 
+#define LLAMA3_TOKENS 128256 /* the vocabulary of 2B4T */
+
 /* How a template writes a message; words like <|this|> are markers. */
 typedef struct form {
     const char *name;
@@ -360,8 +362,11 @@ tern_chat_format tern_chat_recognise(const char *stored, size_t bytes, const cha
                                      const tern_tokenizer *tokenizer)
 {
     const bool bitnet = strcmp(arch, "bitnet-b1.58") == 0 || strcmp(arch, "bitnet-25") == 0;
-    if (bitnet && marker_id(tokenizer, "<|eot_id|>", 10) >= 0) return TERN_CHAT_BITNET;
-    if (!stored || bytes == 0) return TERN_CHAT_NONE;
+    const bool has_template = stored && bytes > 0;
+    if (bitnet && marker_id(tokenizer, "<|eot_id|>", 10) >= 0 &&
+        (has_template || tern_tokenizer_n_vocab(tokenizer) == LLAMA3_TOKENS))
+        return TERN_CHAT_BITNET;
+    if (!has_template) return TERN_CHAT_NONE;
     if (holds(stored, bytes, "<|im_start|>")) return TERN_CHAT_CHATML;
     if (holds(stored, bytes, "<|start_header_id|>")) return TERN_CHAT_LLAMA3;
     if (holds(stored, bytes, "<|assistant|>") && !holds(stored, bytes, "<|end|>") &&
