@@ -59,6 +59,14 @@ class OpenAI(unittest.TestCase):
             self.assertEqual(len(token.top_logprobs), 4)
             self.assertLessEqual(token.logprob, token.top_logprobs[0].logprob)
 
+    def test_schema(self):
+        schema = {"type": "object", "properties": {"mood": {"enum": ["glad", "sad"]}},
+                  "required": ["mood"], "additionalProperties": False}
+        answer = self.chat(response_format={
+            "type": "json_schema", "json_schema": {"name": "m", "strict": True, "schema": schema}})
+        self.assertIn(json.loads(answer.choices[0].message.content)["mood"], ["glad", "sad"])
+        self.assertEqual(answer.choices[0].finish_reason, "stop")
+
     def test_many_at_once(self):
         alone = [self.client.completions.create(model="demo", prompt=f"Day {i}", max_tokens=20,
                                                 seed=i).choices[0].text for i in range(12)]

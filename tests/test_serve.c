@@ -434,7 +434,12 @@ static void test_deep_body(void **state)
 static void test_metrics(void **state)
 {
     (void)state;
-    const double before = client_metric(&s, "generation_tokens_total");
+    char body[128];
+    const int eos = tern_tokenizer_eos(tern_model_tokenizer(s.model));
+    double before = client_metric(&s, "generation_tokens_total");
+    snprintf(body, sizeof body, "{\"prompt\": \"The\", \"logit_bias\": {\"%d\": 100}}", eos);
+    json_decref(post(COMPLETIONS, body, 200)); /* ends at once */
+    assert_true(client_metric(&s, "generation_tokens_total") == before);
     json_decref(post(COMPLETIONS, "{\"prompt\": \"The\", \"max_tokens\": 7}", 200));
     assert_true(client_metric(&s, "generation_tokens_total") == before + 7);
     response r = client_get(&s, "/metrics");
