@@ -267,6 +267,7 @@ static void check_stream(const char *path, const char *fields)
     response r = client_post(&s, path, body);
     assert_int_equal(r.http, 200);
     assert_non_null(strstr(r.all, "text/event-stream"));
+    assert_memory_equal(r.body, "data: ", 6); /* no comment to keep a new stream alive */
     join_stream(r.body, chat, text, &finish);
     assert_string_equal(text,
                         text_at(whole, chat ? "choices.0.message.content" : "choices.0.text"));
@@ -433,7 +434,12 @@ static void test_deep_body(void **state)
 static void test_metrics(void **state)
 {
     (void)state;
-    const double before = client_metric(&s, "generation_tokens_total");
+    char body[128];
+    const int eos = tern_tokenizer_eos(tern_model_tokenizer(s.model));
+    double before = client_metric(&s, "generation_tokens_total");
+    snprintf(body, sizeof body, "{\"prompt\": \"The\", \"logit_bias\": {\"%d\": 100}}", eos);
+    json_decref(post(COMPLETIONS, body, 200)); /* ends at once */
+    assert_true(client_metric(&s, "generation_tokens_total") == before);
     json_decref(post(COMPLETIONS, "{\"prompt\": \"The\", \"max_tokens\": 7}", 200));
     assert_true(client_metric(&s, "generation_tokens_total") == before + 7);
     response r = client_get(&s, "/metrics");

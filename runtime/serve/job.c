@@ -222,8 +222,10 @@ static int make_choices(serve_job *job, api_error *error)
     job->n_choices = job->n_open = job->n_prompts * job->params.n;
     job->choices = calloc((size_t)job->n_choices, sizeof *job->choices);
     if (!job->choices) return no_memory(error);
-    for (int i = 0; i < job->n_choices; i++)
+    for (int i = 0; i < job->n_choices; i++) {
         job->choices[i] = (serve_choice){.job = job, .index = i, .prompt = i / job->params.n};
+        tern_machine_start(&job->choices[i].machine);
+    }
     return 0;
 }
 
@@ -237,6 +239,7 @@ int tern_job_create(serve_job **out, const json_t *body, api_kind kind, const jo
     if (!job) return no_memory(error);
     job->kind = kind;
     job->created = time(NULL);
+    job->tokens = context->tokens;
     job->shared.refs = 1;
     int status = tern_params_read(&job->params, body, kind == API_CHAT, context->n_vocab, error);
     if (status == 0 && kind == API_CHAT) {

@@ -10,6 +10,7 @@
 
 #include "serve/params.h"
 #include "serve/serve.h"
+#include "serve/token_list.h"
 
 struct MHD_Connection;
 
@@ -21,17 +22,18 @@ typedef struct serve_job serve_job;
 /* One answer: the engine's request and what came of it. */
 typedef struct serve_choice {
     serve_job *job;
-    int index;          /* in the response */
-    int prompt;         /* number of its prompt */
-    uint64_t id;        /* of the engine's request */
-    int in_engine;      /* the engine still knows it */
-    int n_tokens;       /* of the answer */
-    int n_cached;       /* of the prompt */
-    text_out text;      /* of the answer */
-    json_t *logs;       /* log-probabilities that the client does not have yet */
-    size_t log_offset;  /* where the next token begins in the text, for text_offset */
-    const char *finish; /* "stop", "length", ...; NULL: more to come */
-    int announced;      /* the first chunk of a stream has gone out */
+    int index;            /* in the response */
+    int prompt;           /* number of its prompt */
+    uint64_t id;          /* of the engine's request */
+    int in_engine;        /* the engine still knows it */
+    int n_tokens;         /* of the answer */
+    int n_cached;         /* of the prompt */
+    json_machine machine; /* under a schema: where the answer stands */
+    text_out text;        /* of the answer */
+    json_t *logs;         /* log-probabilities that the client does not have yet */
+    size_t log_offset;    /* where the next token begins in the text, for text_offset */
+    const char *finish;   /* "stop", "length", ...; NULL: more to come */
+    int announced;        /* the first chunk of a stream has gone out */
     uint64_t admitted_ns, first_ns, last_ns;
 } serve_choice;
 
@@ -43,6 +45,7 @@ struct serve_job {
     int32_t **prompts; /* [n_prompts] ids, malloc'd */
     int *n_prompt;     /* [n_prompts] */
     int n_prompts;
+    token_list *tokens;    /* for schemas */
     serve_choice *choices; /* [n_prompts * n], prompt by prompt */
     int n_choices, n_open, n_in_engine;
     int n_tok; /* what it counts for in the server's limit */
@@ -67,6 +70,7 @@ typedef struct job_context {
     const tern_tokenizer *tokenizer;
     int n_vocab, n_ctx;
     tern_chat_format chat;
+    token_list *tokens; /* used by the engine's thread alone */
 } job_context;
 
 /* Reads the body of a request. Returns 0 and a job with one reference, or -1 and the error. */

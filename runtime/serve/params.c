@@ -232,6 +232,24 @@ static int refuse_unsupported(const json_t *body, api_error *error)
     return 0;
 }
 
+static int get_format(api_params *p, const json_t *body, api_error *error)
+{
+    const json_t *format = field(body, "response_format");
+    const char *type = json_string_value(json_object_get(format, "type"));
+    if (!format || (type && strcmp(type, "text") == 0)) return 0;
+    if (type && strcmp(type, "json_object") == 0)
+        return tern_schema_create(&p->schema, NULL, error);
+    if (!type || strcmp(type, "json_schema") != 0)
+        return tern_api_fail(
+            error, 400, "response_format",
+            "'response_format' has no type 'text', 'json_object' or 'json_schema'");
+    const json_t *value = json_object_get(json_object_get(format, "json_schema"), "schema");
+    if (!json_is_object(value))
+        return tern_api_fail(error, 400, "response_format",
+                             "'response_format.json_schema.schema' must be an object");
+    return tern_schema_create(&p->schema, value, error);
+}
+
 int tern_params_read(api_params *p, const json_t *body, int chat, int n_vocab, api_error *error)
 {
     *p = (api_params){.n = 1};
@@ -241,7 +259,7 @@ int tern_params_read(api_params *p, const json_t *body, int chat, int n_vocab, a
                              tern_field_kind(options));
     if (refuse_unsupported(body, error) || get_sampling(&p->request.sampling, body, error) ||
         get_bias(p, body, n_vocab, error) || get_stops(p, body, error) ||
-        tern_field_int(&p->n, body, "n", 1, MAX_CHOICES, error) ||
+        get_format(p, body, error) || tern_field_int(&p->n, body, "n", 1, MAX_CHOICES, error) ||
         tern_field_flag(&p->stream, body, "stream", error) ||
         tern_field_flag(&p->echo, body, "echo", error) ||
         (options && tern_field_flag(&p->include_usage, options, "include_usage", error)))
@@ -258,5 +276,6 @@ void tern_params_free(api_params *p)
     free(p->stops.list);
     free(p->bias_ids);
     free(p->bias);
+    tern_schema_free(p->schema);
     *p = (api_params){0};
 }

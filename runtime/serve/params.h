@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "serve/api_error.h"
+#include "serve/schema.h"
 #include "serve/text_out.h"
 #include "tern/engine.h"
 
@@ -22,6 +23,7 @@ typedef struct api_params {
     text_stops stops;
     int32_t stop_ids[MAX_STOPS];
     int n_stop_ids;
+    schema *schema; /* NULL: any text */
 } api_params;
 
 /* What a field is, for messages: "a string", "a number", ... */

@@ -40,6 +40,7 @@ int tern_server_create(tern_server **out, tern_engine *engine, const tern_server
                                .n_vocab = tern_model_config_of(model)->n_vocab,
                                .n_ctx = tern_engine_plan(engine)->workload.n_ctx,
                                .chat = options->chat};
+    s->reading.tokens = tern_tokens_create(s->reading.tokenizer);
     s->answering =
         (answer_context){.tokenizer = s->reading.tokenizer, .model = options->model_name};
     if (getrandom(&s->answering.boot, sizeof s->answering.boot, 0) < 0) s->answering.boot = 0;
@@ -47,7 +48,9 @@ int tern_server_create(tern_server **out, tern_engine *engine, const tern_server
     tern_engine_stats_get(engine, &s->stats);
     pthread_mutex_init(&s->lock, NULL);
     s->events = calloc((size_t)tern_engine_max_events(engine), sizeof *s->events);
-    int status = s->events ? TERN_OK : tern_serve_fail(err, TERN_E_FIT, "no memory for the events");
+    int status = s->events && s->reading.tokens
+                     ? TERN_OK
+                     : tern_serve_fail(err, TERN_E_FIT, "no memory for a server");
     if (status == TERN_OK) status = open_events(s, err);
     if (status == TERN_OK) status = tern_http_start(s, err);
     if (status == TERN_OK)
@@ -85,5 +88,6 @@ void tern_server_destroy(tern_server *s)
     if (s->wake_fd >= 0) close(s->wake_fd);
     pthread_mutex_destroy(&s->lock);
     free(s->events);
+    tern_tokens_free(s->reading.tokens);
     free(s);
 }

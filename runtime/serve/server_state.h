@@ -4,14 +4,15 @@
  *   http.c     libmicrohttpd's side: requests in, bytes out
  *   routes.c   the endpoints that answer at once
  *   worker.c   the engine's side: jobs into the engine, events into answers
- *   job.c, params.c, answer.c, text_out.c, metrics.c, api_error.c   one thing each */
+ *   job.c, params.c, api_answer.c, text_out.c, metrics.c, api_error.c   one thing each
+ *   schema.c, json_machine.c, token_list.c   answers that are JSON of a schema */
 #ifndef TERN_SERVE_SERVER_STATE_H
 #define TERN_SERVE_SERVER_STATE_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "serve/answer.h"
+#include "serve/api_answer.h"
 #include "serve/metrics.h"
 
 struct MHD_Daemon;

@@ -112,6 +112,13 @@ static void fail(tern_server *s, serve_job *job, const api_error *error)
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
 
+/* What may come next under a schema; nothing when the answer is complete. */
+static void allow(void *user, uint32_t *mask)
+{
+    const serve_choice *c = user;
+    tern_tokens_allow(c->job->tokens, &c->machine, c->job->params.schema, mask);
+}
+
 static int submit_choice(tern_server *s, serve_choice *c, tern_error *err)
 {
     const serve_job *job = c->job;
@@ -120,6 +127,7 @@ static int submit_choice(tern_server *s, serve_choice *c, tern_error *err)
     request.n_prompt = job->n_prompt[c->prompt];
     request.sampling.choice = (uint32_t)(c->index % job->params.n);
     request.user = c;
+    request.allow = job->params.schema ? allow : NULL;
     return tern_engine_submit(s->engine, &c->id, &request, err);
 }
 
@@ -234,6 +242,8 @@ static void take_token(tern_server *s, serve_choice *c, const tern_engine_event 
     const char *text = tern_tokenizer_bytes(s->answering.tokenizer, event->token, &bytes);
     if (p->no_answer) return;
     c->n_tokens++;
+    for (size_t i = 0; p->schema && i < bytes; i++)
+        tern_machine_step(&c->machine, p->schema, (unsigned char)text[i]);
     if (is_stop_id(p, event->token)) {
         c->finish = "stop";
         return;
@@ -261,16 +271,18 @@ static void measure(tern_server *s, const serve_choice *c)
     tern_metrics_add(m, METRIC_DECODE, (double)(c->last_ns - c->first_ns) / second);
 }
 
-/* Times of a sampled token; the lock is held. */
-static void measure_token(tern_server *s, serve_choice *c, uint64_t now)
+/* Times of an event behind the prompt: a token, or the bare end. The lock is held. */
+static void measure_token(tern_server *s, serve_choice *c, uint64_t now, int is_token)
 {
-    if (!c->first_ns) {
+    if (!is_token) {
+        c->first_ns = c->first_ns ? c->first_ns : now;
+    } else if (!c->first_ns) {
         c->first_ns = now;
         tern_metrics_add(&s->metrics, METRIC_FIRST_TOKEN, (double)(now - c->job->arrived_ns) / 1e9);
     } else {
         tern_metrics_add(&s->metrics, METRIC_INTER_TOKEN, (double)(now - c->last_ns) / 1e9);
     }
-    s->metrics.answer_tok++;
+    s->metrics.answer_tok += (uint64_t)is_token;
     c->last_ns = now;
 }
 
@@ -310,7 +322,7 @@ static void take_event(tern_server *s, const tern_engine_event *event, uint64_t 
     if (event->token >= 0) take_token(s, c, event);
     if (!c->finish) c->finish = finish_of(event->finish);
     pthread_mutex_lock(&s->lock);
-    measure_token(s, c, now);
+    measure_token(s, c, now, event->token >= 0);
     if (c->finish) measure(s, c);
     pthread_mutex_unlock(&s->lock);
     if (c->finish) {
@@ -383,10 +395,10 @@ static void fail_all(tern_server *s, const tern_error *err)
 /* Everything that is done for jobs between steps; `now`: those still open are ended. */
 static void look_around(tern_server *s, int end_now)
 {
-    const uint64_t now = tern_serve_now_ns();
     api_error error;
     tern_api_fail(&error, 503, NULL, "the server was told to end now");
     take_inbox(s);
+    const uint64_t now = tern_serve_now_ns(); /* after all that jobs have noted */
     for (serve_job *job = s->active; job; job = job->next) {
         look_after(s, job, now);
         if (end_now && !job->failed && job->n_open > 0) fail(s, job, &error);

@@ -1,6 +1,6 @@
-/* answer.c - answers as JSON. Numbers keep all their digits, so that a token's log-probability and
- * the same value among the likeliest are the same text. */
-#include "serve/answer.h"
+/* api_answer.c - answers as JSON. Numbers keep all their digits, so that a token's log-probability
+ * and the same value among the likeliest are the same text. */
+#include "serve/api_answer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-/* answer.h - what clients read: the JSON of answers and of the chunks of a stream. Called by the
- * engine's thread. */
-#ifndef TERN_SERVE_ANSWER_H
-#define TERN_SERVE_ANSWER_H
+/* api_answer.h - what clients read: the JSON of answers and of the chunks of a stream. Called by
+ * the engine's thread. */
+#ifndef TERN_SERVE_API_ANSWER_H
+#define TERN_SERVE_API_ANSWER_H
 
 #include "serve/job.h"
 
