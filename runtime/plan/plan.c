@@ -6,7 +6,6 @@
 
 #include "base/fail.h"
 #include "model/part.h"
-#include "plan/plan_backend.h"
 #include "plan/plan_part.h"
 
 int tern_workload_fill(tern_workload *w, const tern_model_config *config, tern_error *err)
@@ -103,7 +102,7 @@ void tern_plan_part(tern_part_desc *out, const tern_plan *plan, int device)
 int tern_plan_memory(tern_memory *out, const tern_plan *plan, const tern_model_config *config,
                      int device, tern_error *err)
 {
-    const tern_backend *backend = tern_plan_backend(plan->devices[device], err);
+    const tern_backend *backend = tern_backend_find(plan->devices[device], err);
     if (!backend) return TERN_E_USAGE;
     tern_part_desc desc;
     tern_plan_part(&desc, plan, device);

@@ -27,6 +27,7 @@ typedef struct device_costs {
     double fixed_bytes, attn_bytes, ffn_bytes, rope_bytes;
     double role_bytes[2][2];    /* [embed here][head here] */
     double segment_bytes[2][2]; /* scratch of a run of half-layers [with attention][with FFN] */
+    double embed_bytes;         /* scratch of an embedding that no run of its device begins with */
     double budget;
 } device_costs;
 
@@ -126,7 +127,7 @@ static int bytes_of(split_bytes *out, const tern_plan *plan, const tern_question
     return TERN_OK;
 }
 
-/* What embedding and head take, scratch included, beside the fixed bytes. */
+/* What embedding and head take beside the fixed bytes; the scratch of the head is part of it. */
 static int fill_roles(device_costs *c, const tern_question *q, const char *device, tern_error *err)
 {
     int status = TERN_OK;
@@ -136,7 +137,9 @@ static int fill_roles(device_costs *c, const tern_question *q, const char *devic
         plan.embed_device = role & 1 ? 0 : 1;
         plan.head_device = role & 2 ? 0 : 1;
         status = bytes_of(&with, &plan, q, err);
-        c->role_bytes[role & 1][role >> 1] = with.lasting + with.scratch - c->fixed_bytes;
+        if (role == 1) c->embed_bytes = with.scratch;
+        c->role_bytes[role & 1][role >> 1] = with.lasting + with.scratch - c->fixed_bytes -
+                                             (role & 1 ? c->embed_bytes : 0);
     }
     return status;
 }
@@ -327,6 +330,8 @@ static int segments_fit(const search *s, const state *st)
             *(half % 2 ? &ffn : &attn) = 1;
         }
     room[device] -= s->costs[device].segment_bytes[attn][ffn];
+    if (s->kinds[st->runs[0].kind].attn_at[0] != s->embed)
+        room[s->embed] -= s->costs[s->embed].embed_bytes;
     for (int d = 0; d < s->n_devices; d++)
         if (room[d] < 0) return 0;
     return 1;
