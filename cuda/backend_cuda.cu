@@ -12,6 +12,7 @@ extern "C" {
 #include "base/memory.h"
 #include "cuda/cuda_device.cuh"
 #include "cuda/cuda_pack.h"
+#include "cuda/energy.h"
 
 namespace TERN_GPU {
 
@@ -412,14 +413,33 @@ static int gpu_fill(tern_stream *stream, tern_buffer *to, size_t offset, int byt
     return gpu_status(error, stream->device->info.name, "a fill", err);
 }
 
+#ifndef TERN_EMU
+static int gpu_energy(uint64_t *mj, tern_device *device, tern_error *err)
+{
+    char id[32];
+    const cudaError_t error =
+        cudaDeviceGetPCIBusId(id, (int)sizeof id, ((gpu_device *)device)->index);
+    if (error != cudaSuccess)
+        return gpu_status(error, device->info.name, "the question for its PCI bus id", err);
+    tern_energy *energy;
+    int status = tern_energy_open(&energy, id, err);
+    if (status != TERN_OK) return status;
+    status = tern_energy_read(mj, energy, err);
+    tern_energy_close(energy);
+    return status;
+}
+#endif
+
 } /* namespace TERN_GPU */
 
 using namespace TERN_GPU;
 
 #ifdef TERN_EMU
 #define BACKEND tern_backend_emu
+#define GPU_ENERGY NULL
 #else
 #define BACKEND tern_backend_cuda
+#define GPU_ENERGY gpu_energy
 #endif
 extern "C" {
 extern const tern_backend BACKEND;
@@ -452,5 +472,7 @@ const tern_backend BACKEND = {
     .program_create = gpu_program_create,
     .program_run = gpu_program_run,
     .program_destroy = gpu_program_destroy,
+    .rates = gpu_rates,
+    .energy = GPU_ENERGY,
 };
 }

@@ -64,6 +64,9 @@ void gpu_stream_error(tern_stream *stream, cudaError_t status, const char *what)
 /* What a fault word means (program.cu packs it), kept by the stream. */
 void gpu_stream_fault(tern_stream *stream, unsigned long long word);
 
+/* Entries of the backend table: the device's limits measured (gpu_rates.cu), its energy counter. */
+int gpu_rates(tern_rates *out, tern_device *device, tern_error *err);
+
 /* The program entries of the backend table (cuda_program.cu, cuda_run.cu). */
 int gpu_program_create(tern_program **out, tern_device *device, const tern_op *ops, int n_ops,
                        const tern_batch_limits *limits, tern_error *err);

@@ -60,5 +60,12 @@ refused '--ctx is 10' --preset tiny --pp 16 --tg 8 -c 10
 refused 'this model takes 1 to 512' --preset tiny --pp 4096
 refused 'is no option' --preset tiny --fast
 
+# A device that is no CPU is held against rates of its own.
+if "$tern" devices | grep -q '^emu:0'; then
+    json=$("$tern" bench -d emu:0 --preset tiny --pp 4 --tg 2 --reps 1 --json)
+    has "$json" '"level": "sm_90"' '"instructions": "sm_90"' '"read_gb_s"' '"name": "tg2"'
+    case $json in *joules*) fail "an emulated device counts no energy:" "$json" ;; esac
+fi
+
 printf 'test_bench.sh: %d failures\n' "$failures"
 [ "$failures" = 0 ]

@@ -413,6 +413,13 @@ typedef struct tern_device_options {
     uint64_t budget_bytes; /* buffers beyond it fail with TERN_E_FIT; 0: no budget */
 } tern_device_options;
 
+/* What a device can do at most, measured; per second. */
+typedef struct tern_rates {
+    double read_bytes; /* from memory beyond its caches */
+    double int8_mac;   /* multiply-adds of bytes into s32, in its best instructions in use here */
+    double f32_fma;    /* fused multiply-adds */
+} tern_rates;
+
 /* One backend is one constant of this type. Only the registry names them. Calls arrive checked by
  * the wrappers below. `bytes` of a buffer and its device are kept by the wrapper's prefix
  * (backend.h). Execution may be asynchronous; errors of execution are sticky on the stream and come
@@ -458,6 +465,11 @@ typedef struct tern_backend {
     int (*program_run)(tern_program *program, tern_stream *stream, const tern_batch *batch,
                        tern_error *err);
     void (*program_destroy)(tern_program *program);
+
+    /* For benches, outside of any step; NULL where a device has no such thing. rates takes memory
+     * of its own while it runs; energy is in millijoules since some moment. */
+    int (*rates)(tern_rates *out, tern_device *device, tern_error *err);
+    int (*energy)(uint64_t *mj, tern_device *device, tern_error *err);
 } tern_backend;
 
 /* ---- calls ---------------------------------------------------------------------------------- */
@@ -475,6 +487,11 @@ int tern_device_list(tern_device_info *out, int cap);
 int tern_device_open(tern_device **out, const char *name, const tern_device_options *options,
                      tern_error *err);
 void tern_device_close(tern_device *device);
+
+/* What the device can do at most, measured now (a fraction of a second), and the millijoules that
+ * it has taken since some moment. TERN_E_DEVICE where it has no such thing. */
+int tern_device_rates(tern_rates *out, tern_device *device, tern_error *err);
+int tern_device_energy(uint64_t *mj, tern_device *device, tern_error *err);
 
 /* The pure functions of a device's backend by the device's name, without opening it. */
 const tern_backend *tern_backend_find(const char *name, tern_error *err);

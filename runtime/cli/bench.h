@@ -2,7 +2,8 @@
  *
  *   cmd_bench.c     options, the model, the list of tests, the order of the samples
  *   bench_run.c     one timed run of a test on the engine
- *   bench_limit.c   what the machine could do at most in that run
+ *   bench_meter.c   what the device can do at most, and what it consumes
+ *   bench_limit.c   the speed that this would allow in that run
  *   bench_report.c  medians and the three forms of output */
 #ifndef TERN_CLI_BENCH_H
 #define TERN_CLI_BENCH_H
@@ -32,7 +33,9 @@ typedef struct bench_work {
 typedef struct bench_sample {
     double tok_s, limit_tok_s;
     double bytes;           /* that the kernels read in a step */
-    tern_cpu_limits limits; /* mean of the measurements before and after */
+    tern_rates limits;      /* mean of the measurements before and after */
+    uint64_t ns, n_tok;     /* of the run */
+    uint64_t energy_mj;     /* that the device took in it; 0 where it does not count */
 } bench_sample;
 
 typedef struct bench_result {
@@ -47,7 +50,8 @@ typedef struct bench_rig {
     const tern_model_config *config;
     tern_engine *engine;
     cli_plan plan;
-    tern_cpu_meter *meter;
+    tern_cpu_meter *meter;     /* of a CPU, else NULL */
+    tern_device *gpu;          /* for its rates and its energy; NULL for a CPU */
     tern_engine_event *events; /* [tern_engine_max_events] */
     int32_t *prompt;           /* [n_ctx] */
     int *held;                 /* [n_seq] tokens of each sequence, known and sampled */
@@ -57,6 +61,19 @@ typedef struct bench_rig {
 
 /* Positions that a test needs in the context of each sequence, given n_tok tokens a step. */
 int cli_bench_context(const bench_test *test, int n_tok);
+
+/* Opens what measures the first device of the plan. */
+int cli_bench_meter_open(bench_rig *rig, tern_error *err);
+void cli_bench_meter_close(bench_rig *rig);
+
+/* The instructions of a CPU's rates, the level of a GPU. */
+const char *cli_bench_meter_name(const bench_rig *rig);
+
+/* Measures; takes a fraction of a second. */
+int cli_bench_rates(tern_rates *out, const bench_rig *rig, tern_error *err);
+
+/* Millijoules since some moment; 0 where the device does not count them. */
+uint64_t cli_bench_energy(const bench_rig *rig);
 
 /* Runs a test once between two measurements of the limits. TERN_E_IO after Ctrl-C. */
 int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *test, tern_error *err);

@@ -48,7 +48,7 @@ static int layers_of(double *macs, double *bytes, const bench_rig *rig, tern_err
 }
 
 /* Seconds of the run's products, all of them in the machine's best instructions. */
-static double compute_seconds(const bench_rig *rig, const tern_cpu_limits *limits,
+static double compute_seconds(const bench_rig *rig, const tern_rates *limits,
                               const bench_work *work, double macs)
 {
     const tern_model_config *c = rig->config;

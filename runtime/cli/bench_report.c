@@ -61,7 +61,7 @@ static limits_row limits_of(const bench_result *results, int n)
     for (int t = 0; t < n; t++) {
         const int n_samples = results[t].n_samples;
         for (int i = 0; i < n_samples; i++) {
-            const tern_cpu_limits *l = &results[t].samples[i].limits;
+            const tern_rates *l = &results[t].samples[i].limits;
             values[0][i] = l->read_bytes / 1e9;
             values[1][i] = l->int8_mac / 1e9;
             values[2][i] = l->f32_fma / 1e9;
@@ -69,6 +69,19 @@ static limits_row limits_of(const bench_result *results, int n)
         for (int k = 0; k < 3; k++) per_test[k][t] = median(values[k], n_samples);
     }
     return (limits_row){median(per_test[0], n), median(per_test[1], n), median(per_test[2], n)};
+}
+
+/* Joules per token over all samples; 0 when the device does not count, or when the time is too
+ * short for a counter that moves ten times a second. */
+static double joules_per_token(const bench_result *result)
+{
+    double mj = 0, ns = 0, n_tok = 0;
+    for (int i = 0; i < result->n_samples; i++) {
+        mj += (double)result->samples[i].energy_mj;
+        ns += (double)result->samples[i].ns;
+        n_tok += (double)result->samples[i].n_tok;
+    }
+    return ns >= 1e9 ? mj / 1e3 / n_tok : 0;
 }
 
 /* The conditions of the measurement, in words. */
@@ -87,7 +100,7 @@ static conditions conditions_of(const bench_rig *rig, const bench_result *result
         .device = tern_engine_device(rig->engine, 0), .model = rig->config->name,
         .kv = w->kv_type == TERN_KV_F16 ? "f16" : "i8",
         .head = w->head_type == TERN_HEAD_I16 ? "i16" : "i8",
-        .commit = commit, .instructions = tern_cpu_meter_name(rig->meter),
+        .commit = commit, .instructions = cli_bench_meter_name(rig),
         .limits = limits_of(results, n),
         .resident_mib = (double)rig->resident_bytes / 1048576.0,
     };
@@ -124,6 +137,10 @@ static void print_markdown(const conditions *c, const bench_result *results, int
                c->device->n_threads, r.tok_s, 100 * r.spread, r.limit_tok_s, 100 * r.of_limit,
                r.bytes / 1e6);
     }
+    for (int i = 0; i < n; i++)
+        if (joules_per_token(&results[i]) > 0)
+            printf("%senergy of %s: %.4f J a token\n", i ? "" : "\n", results[i].test.name,
+                   joules_per_token(&results[i]));
     print_predictions(results, n);
 }
 
@@ -170,6 +187,8 @@ static json_t *test_json(const bench_result *result, int n_threads)
                                limits);
     if (result->predicted_tok_s > 0)
         json_object_set_new(object, "predicted_tok_s", json_real(result->predicted_tok_s));
+    if (joules_per_token(result) > 0)
+        json_object_set_new(object, "joules_per_tok", json_real(joules_per_token(result)));
     return object;
 }
 

@@ -91,10 +91,10 @@ static int clear(bench_rig *rig, int n, tern_error *err)
     return step(rig, &ended, err);
 }
 
-static tern_cpu_limits mean_of(const tern_cpu_limits *a, const tern_cpu_limits *b)
+static tern_rates mean_of(const tern_rates *a, const tern_rates *b)
 {
-    return (tern_cpu_limits){(a->read_bytes + b->read_bytes) / 2, (a->int8_mac + b->int8_mac) / 2,
-                             (a->f32_fma + b->f32_fma) / 2};
+    return (tern_rates){(a->read_bytes + b->read_bytes) / 2, (a->int8_mac + b->int8_mac) / 2,
+                        (a->f32_fma + b->f32_fma) / 2};
 }
 
 int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *t, tern_error *err)
@@ -107,14 +107,21 @@ int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *t, ter
     int status = submit(rig, prompt, t->n_decode ? 0 : 1, sequences, err);
     if (status == TERN_OK && t->depth) status = read_prompts(rig, prompt, sequences, err);
     if (status != TERN_OK) return status;
-    const tern_cpu_limits before = tern_cpu_meter_run(rig->meter);
+    tern_rates before, after;
+    status = cli_bench_rates(&before, rig, err);
+    if (status != TERN_OK) return status;
+    const uint64_t energy = cli_bench_energy(rig);
     status = t->n_decode ? run_decode(&work, rig, t, err) : run_prefill(&work, rig, err);
     if (status != TERN_OK) return status;
-    const tern_cpu_limits after = tern_cpu_meter_run(rig->meter);
-    status = clear(rig, sequences, err);
+    out->energy_mj = energy ? cli_bench_energy(rig) - energy : 0;
+    status = cli_bench_rates(&after, rig, err);
+    if (status == TERN_OK) status = clear(rig, sequences, err);
+    if (status != TERN_OK) return status;
     out->limits = mean_of(&before, &after);
+    out->ns = work.ns;
+    out->n_tok = work.n_tok;
     out->tok_s = (double)work.n_tok * 1e9 / (double)(work.ns ? work.ns : 1);
-    return status == TERN_OK ? cli_bench_limit(out, rig, t, &work, err) : status;
+    return cli_bench_limit(out, rig, t, &work, err);
 }
 
 /* Decode attends to depth + 1 positions first and to n_decode more in the end. */

@@ -138,7 +138,7 @@ static int alloc_rig(bench_rig *rig, tern_error *err)
 
 static void free_rig(bench_rig *rig)
 {
-    tern_cpu_meter_destroy(rig->meter);
+    cli_bench_meter_close(rig);
     free(rig->events);
     free(rig->prompt);
     free(rig->held);
@@ -162,8 +162,7 @@ static int open_rig(bench_rig *rig, const tern_model *model, const bench_options
     if (status == TERN_OK) status = cli_bench_warm_up(rig, err);
     if (status != TERN_OK) return status;
     rig->resident_bytes = tern_peak_resident_bytes();
-    return tern_cpu_meter_create(&rig->meter, tern_engine_device(rig->engine, 0)->n_threads,
-                                 TERN_METER_BYTES, err);
+    return cli_bench_meter_open(rig, err);
 }
 
 static int time_tests(bench_rig *rig, bench_result *results, int n, int reps, tern_error *err)

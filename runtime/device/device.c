@@ -34,6 +34,18 @@ void tern_stream_fault_not_finite(tern_stream *stream, tern_op_kind kind, int la
                      tern_op_place(place, kind, layer));
 }
 
+int tern_device_rates(tern_rates *out, tern_device *device, tern_error *err)
+{
+    if (device->backend->rates) return device->backend->rates(out, device, err);
+    return tern_fail(err, TERN_E_DEVICE, "%s: its limits cannot be measured", device->info.name);
+}
+
+int tern_device_energy(uint64_t *mj, tern_device *device, tern_error *err)
+{
+    if (device->backend->energy) return device->backend->energy(mj, device, err);
+    return tern_fail(err, TERN_E_DEVICE, "%s: its energy is not counted", device->info.name);
+}
+
 void tern_device_close(tern_device *device)
 {
     if (device) device->backend->close(device);
