@@ -1,6 +1,7 @@
 /* cmd_calibrate.c - `tern calibrate`: measures a device in about 20 seconds and writes its profile,
- * from which `tern plan` predicts. Every point is measured once in each of three rounds and the
- * least disturbed round kept, so that other work on the machine does not fall on one curve. */
+ * from which `tern plan` predicts. Every point is measured once in each of three rounds and its
+ * median kept, as `tern bench` keeps medians, so that a change of the machine's load does not fall
+ * on one curve. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,14 +71,6 @@ static int name_storage(tern_profile *p, const char *device, tern_error *err)
     return status;
 }
 
-static double least(const double samples[ROUNDS])
-{
-    double ns = samples[0];
-    for (int i = 1; i < ROUNDS; i++)
-        if (samples[i] < ns) ns = samples[i];
-    return ns;
-}
-
 /* All points, round by round. */
 static int measure_points(tern_profile *p, cal_rig *rig, const tern_progress *progress,
                           tern_error *err)
@@ -95,7 +88,7 @@ static int measure_points(tern_profile *p, cal_rig *rig, const tern_progress *pr
         if (status != TERN_OK || i < n * (ROUNDS - 1)) continue;
         tern_curve *curve = &p->curves[id];
         curve->at[curve->n] = at;
-        curve->ns[curve->n++] = least(samples[i % n]);
+        curve->ns[curve->n++] = cli_cal_median(samples[i % n], ROUNDS);
     }
     return status;
 }
