@@ -12,6 +12,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "format/tokenizer_internal.h"
 
 #define LLAMA3_TOKENS 128256 /* the vocabulary of 2B4T */
 
@@ -237,18 +238,6 @@ int tern_chat_text(char **out, size_t *bytes, tern_chat_format format,
 
 /* ---- ids ----------------------------------------------------------------------------------- */
 
-/* The one token whose text is `marker` [n], -1 if there is none. */
-static int32_t marker_id(const tern_tokenizer *tokenizer, const char *marker, size_t n)
-{
-    int32_t id;
-    size_t count, bytes;
-    if (tern_tokenizer_encode(tokenizer, &id, 1, &count, marker, n, TERN_ENCODE_SPECIAL, NULL) ||
-        count != 1)
-        return -1;
-    const char *text = tern_tokenizer_bytes(tokenizer, id, &bytes);
-    return text && bytes == n && memcmp(text, marker, n) == 0 ? id : -1;
-}
-
 /* Where the ids of the parts go. */
 typedef struct id_list {
     int32_t *ids;
@@ -263,7 +252,7 @@ static void join_missing(prompt *p, const tern_tokenizer *tokenizer)
     for (size_t i = 0; i < p->n_parts; i++) {
         part here = p->parts[i];
         const bool missing =
-            here.marker && marker_id(tokenizer, p->text + begin, here.end - begin) < 0;
+            here.marker && tern_tokenizer_find(tokenizer, p->text + begin, here.end - begin) < 0;
         if (missing) here.marker = false;
         begin = here.end;
         if (kept > 0 && !p->parts[kept - 1].marker && !here.marker && (missing || joins))
@@ -279,7 +268,7 @@ static int encode_part(id_list *list, const tern_tokenizer *tokenizer, const for
                        const char *text, size_t n, bool marker, tern_error *err)
 {
     if (marker) {
-        const int32_t id = marker_id(tokenizer, text, n);
+        const int32_t id = tern_tokenizer_find(tokenizer, text, n);
         if (id < 0)
             return tern_fail(err, TERN_E_USAGE,
                              "the chat template %s needs the token '%.*s', which this model's "
@@ -363,7 +352,7 @@ tern_chat_format tern_chat_recognise(const char *stored, size_t bytes, const cha
 {
     const bool bitnet = strcmp(arch, "bitnet-b1.58") == 0 || strcmp(arch, "bitnet-25") == 0;
     const bool has_template = stored && bytes > 0;
-    if (bitnet && marker_id(tokenizer, "<|eot_id|>", 10) >= 0 &&
+    if (bitnet && tern_tokenizer_find(tokenizer, "<|eot_id|>", 10) >= 0 &&
         (has_template || tern_tokenizer_n_vocab(tokenizer) == LLAMA3_TOKENS))
         return TERN_CHAT_BITNET;
     if (!has_template) return TERN_CHAT_NONE;

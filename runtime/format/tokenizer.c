@@ -95,6 +95,23 @@ static int32_t special_at(const tern_tokenizer *tokenizer, const char *text, siz
     return best;
 }
 
+static bool has_text(const tern_tokenizer *tokenizer, int32_t id, const char *text, size_t bytes)
+{
+    size_t length;
+    const char *own = tern_tokenizer_bytes(tokenizer, id, &length);
+    return own && length == bytes && memcmp(own, text, bytes) == 0;
+}
+
+int32_t tern_tokenizer_find(const tern_tokenizer *tokenizer, const char *text, size_t bytes)
+{
+    const int32_t special = special_at(tokenizer, text, bytes, true);
+    if (special >= 0 && has_text(tokenizer, special, text, bytes)) return special;
+    const int32_t n_vocab = tern_tokenizer_n_vocab(tokenizer);
+    for (int32_t id = 0; id < n_vocab; id++)
+        if (has_text(tokenizer, id, text, bytes)) return id;
+    return -1;
+}
+
 /* ---- encoding -------------------------------------------------------------------------------- */
 
 static int encode_piece(void *user, const char *piece, size_t bytes, tern_error *err)

@@ -40,6 +40,10 @@ struct tern_tokenizer {
 /* A SentencePiece text: spaces are written as U+2581. Replaces them by spaces, in place. */
 size_t tern_unescape_spaces(char *text, size_t bytes);
 
+/* The token whose text is exactly text [bytes], a special one where there are several, or -1.
+ * Allocates nothing. */
+int32_t tern_tokenizer_find(const tern_tokenizer *tokenizer, const char *text, size_t bytes);
+
 /* Sorts the specials and fills special_first, once they are all known. */
 void tern_tokenizer_sort_specials(tern_tokenizer *tokenizer);
 
