@@ -11,22 +11,12 @@
 
 namespace TERN_GPU {
 
-enum {
 #ifdef TERN_EMU /* a model of a GPU has no rates; these pass quickly */
-    BUFFER_BYTES = 64 << 10,
-    ROUNDS = 4,
-    CTAS_PER_SM = 1,
-    PASSES = 1,
+static constexpr int BUFFER_BYTES = 64 << 10, ROUNDS = 4, CTAS_PER_SM = 1, PASSES = 1;
 #else
-    BUFFER_BYTES = 512 << 20,
-    ROUNDS = 20000,
-    CTAS_PER_SM = 4,
-    PASSES = 5,
+static constexpr int BUFFER_BYTES = 512 << 20, ROUNDS = 20000, CTAS_PER_SM = 4, PASSES = 5;
 #endif
-    THREADS = 256,
-    CHAINS = 8,
-    MMA_MACS = 16 * 8 * 32
-};
+static constexpr int THREADS = 256, CHAINS = 8, MMA_MACS = 16 * 8 * 32;
 
 struct probe_args {
     const uint4 *data;
