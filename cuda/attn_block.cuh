@@ -160,6 +160,7 @@ static __device__ inline void attn_planes(const attn_smem &s, int row, const flo
     const float largest = warp_max(max_of(max_of(0.0f, w_low), w_high));
     const int low = largest > 0.0f ? (int)rintf(w_low * (16383.0f / largest)) : 0;
     const int high = largest > 0.0f ? (int)rintf(w_high * (16383.0f / largest)) : 0;
+    __syncwarp(); /* every lane has read its floats of the row that the planes overwrite */
     u[lane] = (uint8_t)(low >> 7);
     u[WARP_LANES + lane] = (uint8_t)(high >> 7);
     u[TERN_PAGE_TOK + lane] = (uint8_t)(low & 127);

@@ -36,7 +36,7 @@ int gpu_status(cudaError_t status, const char *device, const char *what, tern_er
     case cudaErrorInvalidDeviceFunction:
         return tern_fail(err, TERN_E_DEVICE,
                          "%s: this build has no kernels for its architecture: build again with "
-                         "TERN_CUDA_ARCHS naming it, or use --device cpu", device);
+                         "CMAKE_CUDA_ARCHITECTURES naming it, or use --device cpu", device);
     default:
         return tern_fail(err, TERN_E_DEVICE,
                          "%s failed in %s: %s (%s); what it was doing is lost, the CPU still works",

@@ -69,7 +69,7 @@ test_ends() {
 
 # On a terminal of 200 columns. screen: what stands on it.
 terminal() { tmux -L "$socket" -f /dev/null "$@"; }
-screen() { terminal capture-pane -p -t $session; }
+screen() { terminal capture-pane -J -p -t $session; }
 
 # shows TEXT: waits until the screen does.
 shows() {

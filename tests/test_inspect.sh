@@ -114,6 +114,15 @@ says 1 'has no IMMA.*.S8' --sass --disassembler "$tree/nvdisasm"
 sass IMMA.16832.U8.S8 '@P0 LDL.64'
 says 1 'has LDL.64' --sass --disassembler "$tree/nvdisasm"
 says 1 'cannot disassemble' --sass --disassembler "$tree/absent"
+(
+    cd "$tree/build/nvcc/demo"
+    mv demo.compute_90a.cubin demo.cubin
+    mv demo.compute_90a.ptx demo.ptx
+)
+sass IMMA.16832.U8.S8 LDG.E
+says 0 'sm_90a' --sass --disassembler "$tree/nvdisasm" # one architecture: by the PTX's target
+rm "$tree"/build/nvcc/demo/*.ptx
+says 2 'names no architecture' --sass --disassembler "$tree/nvdisasm"
 rm -r "$tree/build/nvcc/demo"
 says 2 'build it with TERN_CUDA on'
 
