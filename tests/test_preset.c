@@ -100,8 +100,9 @@ static void test_shapes(void **state)
     } wanted[] = {{"2b4t", 30, 2084044800}, {"large", 24, 679477248}, {"3b", 26, 3221504000},
                   {"llama3-8b", 32, 6979321856}, {"falcon3-1b", 18, 1132462080},
                   {"falcon3-3b", 22, 2422210560}, {"falcon3-7b", 28, 6650068992},
-                  {"falcon3-10b", 40, 9500098560}, {"27b", 62, 25598361600},
-                  {"70b", 80, 68451041280}, {"100b", 72, 99958652928}};
+                  {"falcon3-10b", 40, 9500098560}, {"13b", 40, 12687769600},
+                  {"27b", 62, 25598361600}, {"70b", 80, 68451041280},
+                  {"100b", 72, 99958652928}};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         tern_model *model;
         assert_int_equal(tern_model_preset(&model, wanted[i].name, 1, NULL), TERN_OK);
