@@ -101,7 +101,7 @@ static json_t *file_json(const tern_gguf *gguf)
     json_t *name = json_string(gguf->name); /* NULL when a name is no UTF-8 */
     if (!name) name = json_string(TERN_QUOTED(gguf->name, strlen(gguf->name)));
     return json_pack("{s:o, s:b, s:I, s:i, s:I, s:I}", "name", name, "folder", gguf->elsewhere > 0,
-                     "bytes", (json_int_t)(gguf->file.bytes + gguf->elsewhere), "version",
+                     "bytes", (json_int_t)tern_gguf_bytes(gguf), "version",
                      (int)gguf->version, "keys", (json_int_t)gguf->n_values, "tensors",
                      (json_int_t)gguf->n_tensors);
 }
@@ -304,7 +304,7 @@ static int inspect(int argc, char **argv, tern_error *err)
     }
     tern_gguf *gguf = NULL;
     const int readable = o.model.model && status == TERN_E_MODEL &&
-                         tern_gguf_open(&gguf, o.model.model, NULL) == TERN_OK;
+                         tern_gguf_open_alone(&gguf, o.model.model, NULL) == TERN_OK;
     int shown = TERN_OK;
     if (readable) shown = report(&o, gguf, NULL, &problem, err);
     tern_gguf_close(gguf);

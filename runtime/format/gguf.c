@@ -208,6 +208,7 @@ static int take_tensor(tern_gguf_tensor *tensor, cursor *c, uint32_t alignment)
                    TERN_QUOTED(tensor->name.data, tensor->name.bytes), (unsigned long long)offset,
                    alignment);
     tensor->offset = (size_t)offset;
+    tensor->file = &c->gguf->file;
     return TERN_OK;
 }
 
@@ -299,6 +300,12 @@ static int refuse_duplicates(const void *texts, size_t n, size_t stride, const c
     return status;
 }
 
+int tern_gguf_check_names(const tern_gguf *gguf, tern_error *err)
+{
+    return refuse_duplicates(gguf->tensors, gguf->n_tensors, sizeof *gguf->tensors, "tensor", gguf,
+                             err);
+}
+
 static int take_version(cursor *c)
 {
     tern_gguf *gguf = c->gguf;
@@ -352,20 +359,6 @@ static int take_alignment(uint32_t *out, const cursor *c)
     return TERN_OK;
 }
 
-/* A model in several files (FORMATS 1.5). */
-static int refuse_parts(const cursor *c)
-{
-    int64_t number = 0, count = 1;
-    int status = tern_gguf_i64(&count, c->gguf, "split.count", 1, 0, UINT16_MAX, c->err);
-    if (status == TERN_OK)
-        status = tern_gguf_i64(&number, c->gguf, "split.no", 0, 0, UINT16_MAX, c->err);
-    if (status != TERN_OK || count <= 1) return status;
-    return bad(c->gguf, c->err,
-               "this is part %d of a model in %d files: join them into one, as llama-gguf-split"
-               " --merge does",
-               (int)number + 1, (int)count);
-}
-
 static int take_header(cursor *c)
 {
     tern_gguf *gguf = c->gguf;
@@ -383,16 +376,13 @@ static int take_header(cursor *c)
         status = refuse_duplicates(gguf->values, gguf->n_values, sizeof *gguf->values, "key", gguf,
                                    c->err);
     uint32_t alignment = 0;
-    if (status == TERN_OK) status = refuse_parts(c);
     if (status == TERN_OK) status = take_alignment(&alignment, c);
     if (status == TERN_OK)
         status = tern_alloc(&gguf->tensors, gguf->n_tensors, sizeof *gguf->tensors,
                             "the tensors of a model file", c->err);
     for (size_t i = 0; i < gguf->n_tensors && status == TERN_OK; i++)
         status = take_tensor(&gguf->tensors[i], c, alignment);
-    if (status == TERN_OK)
-        status = refuse_duplicates(gguf->tensors, gguf->n_tensors, sizeof *gguf->tensors, "tensor",
-                                   gguf, c->err);
+    if (status == TERN_OK) status = tern_gguf_check_names(gguf, c->err);
     if (status != TERN_OK) return status;
     return place_tensors(gguf, tern_round_up(c->at, alignment), c->err);
 }
@@ -423,7 +413,7 @@ static int parse(tern_gguf **out, tern_file file, size_t elsewhere, const char *
     return status;
 }
 
-int tern_gguf_open(tern_gguf **out, const char *path, tern_error *err)
+int tern_gguf_open_alone(tern_gguf **out, const char *path, tern_error *err)
 {
     tern_file file = {0};
     if (tern_file_map(&file, path, err) != TERN_OK) {
@@ -448,6 +438,8 @@ int tern_gguf_parse_header(tern_gguf **out, const void *data, size_t bytes, size
 void tern_gguf_close(tern_gguf *gguf)
 {
     if (!gguf) return;
+    for (size_t i = 0; i < gguf->n_shards; i++) tern_gguf_close(gguf->shards[i]);
+    free(gguf->shards);
     tern_file_unmap(&gguf->file);
     free(gguf->name);
     free(gguf->values);

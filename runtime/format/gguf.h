@@ -47,7 +47,8 @@ typedef struct tern_gguf_tensor {
     int n_dims;
     uint64_t ne[4];      /* ne[0] fastest; unused ones are 1 */
     uint64_t n_elements; /* product, checked */
-    size_t offset;       /* from the beginning of the file */
+    const tern_file *file; /* that holds the data */
+    size_t offset;       /* from its beginning */
     size_t bytes;        /* exact for known types; for others the gap to the next tensor */
 } tern_gguf_tensor;
 
@@ -60,11 +61,18 @@ typedef struct tern_gguf {
     size_t n_values;
     tern_gguf_tensor *tensors;
     size_t n_tensors;
+    struct tern_gguf **shards; /* files that hold tensors beside this one; their own lists count no
+                                  longer */
+    size_t n_shards;
 } tern_gguf;
 
-/* Maps and checks a file. TERN_E_MODEL for everything that is wrong with it, a missing file
- * included. */
+/* Maps and checks a file, with those beside it that hold more of its tensors (split.count; the
+ * path is that of the first, NAME-00001-of-0000N.gguf). TERN_E_MODEL for everything that is wrong,
+ * a missing file included. */
 int tern_gguf_open(tern_gguf **out, const char *path, tern_error *err);
+
+/* The same without the files beside it. */
+int tern_gguf_open_alone(tern_gguf **out, const char *path, tern_error *err);
 
 /* The same over memory that outlives the result; `name` is for messages. */
 int tern_gguf_parse(tern_gguf **out, const void *data, size_t bytes, const char *name,
@@ -75,6 +83,12 @@ int tern_gguf_parse(tern_gguf **out, const void *data, size_t bytes, const char 
 int tern_gguf_parse_header(tern_gguf **out, const void *data, size_t bytes, size_t data_bytes,
                            const char *name, tern_error *err);
 void tern_gguf_close(tern_gguf *gguf);
+
+/* Of all files, a data section elsewhere included. */
+uint64_t tern_gguf_bytes(const tern_gguf *gguf);
+
+/* TERN_E_MODEL when two tensors have one name. */
+int tern_gguf_check_names(const tern_gguf *gguf, tern_error *err);
 
 /* NULL when absent. */
 const tern_gguf_value *tern_gguf_find(const tern_gguf *gguf, const char *key);

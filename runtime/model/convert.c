@@ -38,7 +38,9 @@ static bool is_replaced(const tern_model *model, tern_text key)
 {
     static const char *const keys[] = {"general.file_type",    "general.alignment",
                                        "tokenizer.ggml.pre",   "tern.canary.tokens",
-                                       "tern.canary.logprobs", "tern.canary.tolerance"};
+                                       "tern.canary.logprobs", "tern.canary.tolerance",
+                                       "split.no",             "split.count",
+                                       "split.tensors.count"};
     static const char *const suffixes[] = {"hidden_activation", "feed_forward_activation"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (tern_text_equals(key, keys[i])) return true;
@@ -241,7 +243,7 @@ static int put_tensor(conversion *c, size_t i)
     else if (tern_tensor_type_find(type)->block == 1)
         status = put_plain(c, t, type);
     else
-        status = put(c, gguf->file.data + t->offset, t->bytes);
+        status = put(c, t->file->data + t->offset, t->bytes);
     c->model->values->forget(c->model, t, 0, (size_t)(t->n_elements / t->ne[0]));
     return status == TERN_OK ? pad(c) : status;
 }

@@ -342,7 +342,7 @@ tern_chat_format tern_model_chat(const tern_model *model)
 
 uint64_t tern_model_file_bytes(const tern_model *model)
 {
-    return model->gguf->file.bytes + model->gguf->elsewhere;
+    return tern_gguf_bytes(model->gguf);
 }
 
 uint64_t tern_model_n_params(const tern_model *model)

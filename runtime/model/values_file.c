@@ -16,7 +16,7 @@
 
 static tern_packed packed(const tern_model *model, const tern_gguf_tensor *t)
 {
-    tern_packed p = {.data = model->gguf->file.data + t->offset,
+    tern_packed p = {.data = t->file->data + t->offset,
                      .k = (size_t)t->ne[0],
                      .n_out = (size_t)(t->n_elements / t->ne[0]),
                      .i2s = model->i2s_layout};
@@ -119,8 +119,9 @@ static void file_floats(float *out, const tern_model *model, const tern_gguf_ten
 
 static void file_forget(const tern_model *model, const tern_gguf_tensor *t, size_t first, size_t n)
 {
+    (void)model;
     const size_t row_bytes = t->bytes / (size_t)(t->n_elements / t->ne[0]);
-    tern_file_forget(&model->gguf->file, t->offset + first * row_bytes, n * row_bytes);
+    tern_file_forget(t->file, t->offset + first * row_bytes, n * row_bytes);
 }
 
 const tern_values tern_values_file = {file_codes, file_scale, file_floats, file_forget};
