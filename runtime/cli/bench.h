@@ -53,7 +53,8 @@ typedef struct bench_rig {
     tern_cpu_meter *meter;     /* of a CPU, else NULL */
     tern_device *gpu;          /* for its rates and its energy; NULL for a CPU */
     tern_engine_event *events; /* [tern_engine_max_events] */
-    int32_t *prompt;           /* [n_ctx] */
+    int32_t *prompt;           /* [n_ctx], at least 2 */
+    uint32_t n_prompts;        /* submitted so far */
     int *held;                 /* [n_seq] tokens of each sequence, known and sampled */
     uint64_t *ids;             /* [n_seq] of the requests */
     uint64_t resident_bytes;   /* of the process with the loaded model, without the meter */

@@ -1,6 +1,8 @@
 /* bench_run.c - one timed run of a test: requests are submitted and brought to their depth, the
  * limits measured, the clock runs around whole steps of the engine, the limits are measured again.
- * Nothing else happens between the two clock readings. */
+ * Nothing else happens between the two clock readings. Every prompt begins with a token of its own,
+ * so that none finds pages of another in the prefix cache: what is timed is computed, and the
+ * sequences of a batch share no KV. */
 #include "base/clock.h"
 #include "base/fail.h"
 #include "cli/bench.h"
@@ -34,11 +36,20 @@ static int step(bench_rig *rig, int *n_ended, tern_error *err)
     return status;
 }
 
+/* The next prompt, which shares no page with those before it. */
+static void own_prompt(bench_rig *rig)
+{
+    const uint32_t n_vocab = (uint32_t)rig->config->n_vocab, n = rig->n_prompts++;
+    rig->prompt[0] = (int32_t)(n % n_vocab);
+    rig->prompt[1] = (int32_t)(n / n_vocab % n_vocab);
+}
+
 static int submit(bench_rig *rig, int n_prompt, int max_tokens, int count, tern_error *err)
 {
     int status = TERN_OK;
     for (int i = 0; i < count && status == TERN_OK; i++) {
         rig->held[i] = n_prompt;
+        own_prompt(rig);
         const tern_request request = {.prompt = rig->prompt, .n_prompt = n_prompt,
                                       .max_tokens = max_tokens, .ignore_end = 1,
                                       .user = &rig->held[i]};
@@ -97,6 +108,18 @@ static tern_rates mean_of(const tern_rates *a, const tern_rates *b)
                         (a->f32_fma + b->f32_fma) / 2};
 }
 
+/* P2: no speed of work that was not done. */
+static int check_computed(const bench_rig *rig, const bench_test *t, tern_error *err)
+{
+    tern_engine_stats stats;
+    tern_engine_stats_get(rig->engine, &stats);
+    if (stats.prefix_hit_tok == 0) return TERN_OK;
+    return tern_fail(err, TERN_E_DEVICE,
+                     "%llu tokens of a prompt of %s were found in the prefix cache instead of "
+                     "computed: its speed would be wrong, please report this",
+                     (unsigned long long)stats.prefix_hit_tok, t->name);
+}
+
 int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *t, tern_error *err)
 {
     const uint64_t n_prompt = (uint64_t)t->n_prompt;
@@ -116,6 +139,7 @@ int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *t, ter
     out->energy_mj = energy ? cli_bench_energy(rig) - energy : 0;
     status = cli_bench_rates(&after, rig, err);
     if (status == TERN_OK) status = clear(rig, sequences, err);
+    if (status == TERN_OK) status = check_computed(rig, t, err);
     if (status != TERN_OK) return status;
     out->limits = mean_of(&before, &after);
     out->ns = work.ns;
