@@ -52,6 +52,11 @@ has "$csv" 'name,threads,tok_s,spread,limit_tok_s,of_limit,bytes' 'tg4,2,'
 [ "$(printf '%s\n' "$csv" | wc -l)" = 2 ] || fail "two lines of CSV expected:" "$csv"
 
 refused "'7b' is no preset: use one of 2b4t, large, 3b, llama3-8b, falcon3-1b" --preset 7b
+whole=$("$tern" bench $small --pp 0 --tg 0 --pg 24,8 --json)
+has "$whole" '"name": "pp24+tg8"' '"of_limit"'
+
+refused '--pg is' --preset tiny --pg 24
+refused '--pg is' --preset tiny --pg 24,0
 refused 'nothing to time' --preset tiny --pp 0 --tg 0
 refused '--depth is' --preset tiny --depth 0,x
 refused '--depth is' --preset tiny --depth ''

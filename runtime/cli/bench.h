@@ -13,15 +13,16 @@
 
 #define BENCH_MAX_LIST 16 /* depths, batch sizes */
 #define BENCH_MAX_REPS 99
+#define BENCH_MAX_TESTS (BENCH_MAX_LIST * BENCH_MAX_LIST + 2)
 
-/* Prefill of n_prompt tokens (n_decode 0), or n_decode steps of `batch` sequences that hold `depth`
- * tokens when the clock starts. */
+/* Prefill of n_prompt tokens (n_decode 0); n_decode steps of `batch` sequences that hold `depth`
+ * tokens when the clock starts (n_prompt 0); or, with both, a prompt and its answer. */
 typedef struct bench_test {
     char name[48];
     int n_prompt, n_decode, depth, batch;
 } bench_test;
 
-/* What one timed run did. */
+/* What a timed run, or a part of it, did. */
 typedef struct bench_work {
     uint64_t ns;
     uint64_t n_tok;     /* tokens that went through the layers */
@@ -85,9 +86,10 @@ int cli_bench_warm_up(bench_rig *rig, tern_error *err);
 /* What the plan promises for a test: tok/s, or 0 when nothing was promised. */
 double cli_bench_predict(const bench_rig *rig, const bench_test *test);
 
-/* Fills in bytes and limit_tok_s of a sample whose limits are measured. */
-int cli_bench_limit(bench_sample *out, const bench_rig *rig, const bench_test *test,
-                    const bench_work *work, tern_error *err);
+/* Fills in bytes and limit_tok_s of a sample whose limits are measured; work: of the prompt, of the
+ * decode steps. */
+int cli_bench_limit(bench_sample *out, const bench_rig *rig, const bench_work work[2],
+                    tern_error *err);
 
 typedef enum bench_form { BENCH_MARKDOWN, BENCH_CSV, BENCH_JSON } bench_form;
 

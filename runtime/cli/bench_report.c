@@ -57,7 +57,7 @@ static row row_of(const bench_result *r)
 static limits_row limits_of(const bench_result *results, int n)
 {
     double values[3][BENCH_MAX_REPS];
-    double per_test[3][2 * BENCH_MAX_LIST * BENCH_MAX_LIST];
+    double per_test[3][BENCH_MAX_TESTS];
     for (int t = 0; t < n; t++) {
         const int n_samples = results[t].n_samples;
         for (int i = 0; i < n_samples; i++) {

@@ -17,12 +17,11 @@
 #define TERN_COMMIT ""
 #endif
 
-#define MAX_TESTS (BENCH_MAX_LIST * BENCH_MAX_LIST + 1)
 #define STEP_TOK 256 /* tokens of a step at most: what the engine takes by default */
 
 typedef struct bench_options {
     cli_model_options model;
-    const char *preset, *depths, *batches;
+    const char *preset, *pg, *depths, *batches;
     int pp, tg, reps, csv, json;
 } bench_options;
 
@@ -32,6 +31,8 @@ static const cli_option options[] = {
      "random weights in a public shape: 2b4t, large, 3b, llama3-8b, falcon3-1b, ..., tiny"},
     {"pp", 0, CLI_INT, AT(pp), 0, 1 << 20, "N", "tokens of the prompt (default 512, 0: no test)"},
     {"tg", 0, CLI_INT, AT(tg), 0, 1 << 20, "N", "tokens to decode (default 128, 0: no test)"},
+    {"pg", 0, CLI_TEXT, AT(pg), 0, 0, "P,N",
+     "a prompt of P tokens and N decoded after it, as one test, e.g. 512,128"},
     {"depth", 0, CLI_TEXT, AT(depths), 0, 0, "LIST",
      "decode after that many tokens, e.g. 0,1024 (default 0)"},
     {"batch", 0, CLI_TEXT, AT(batches), 0, 0, "LIST",
@@ -69,6 +70,22 @@ static int read_list(int list[BENCH_MAX_LIST], int *n, const char *name, const c
     }
 }
 
+static int read_pair(bench_test *t, const char *text, tern_error *err)
+{
+    static const int range[2] = {1, 1 << 20};
+    int list[BENCH_MAX_LIST], n;
+    const int status = read_list(list, &n, "pg", text, range, err);
+    if (status != TERN_OK) return status;
+    if (n != 2)
+        return tern_fail(err, TERN_E_USAGE,
+                         "--pg is '%.40s': use the tokens of the prompt, a comma and the tokens to "
+                         "decode",
+                         text);
+    *t = (bench_test){.n_prompt = list[0], .n_decode = list[1], .batch = 1};
+    snprintf(t->name, sizeof t->name, "pp%d+tg%d", list[0], list[1]);
+    return TERN_OK;
+}
+
 /* The tests that the options name, prefill first. */
 static int list_tests(bench_result *results, int *n, const bench_options *o, tern_error *err)
 {
@@ -84,6 +101,11 @@ static int list_tests(bench_result *results, int *n, const bench_options *o, ter
         *t = (bench_test){.n_prompt = o->pp, .batch = 1};
         snprintf(t->name, sizeof t->name, "pp%d", o->pp);
     }
+    if (o->pg) {
+        bench_test *t = &results[(*n)++].test;
+        status = read_pair(t, o->pg, err);
+        if (status != TERN_OK) return status;
+    }
     for (int b = 0; b < n_batches && o->tg; b++)
         for (int d = 0; d < n_depths; d++) {
             char batch[16] = "", depth[16] = "";
@@ -94,7 +116,8 @@ static int list_tests(bench_result *results, int *n, const bench_options *o, ter
             snprintf(t->name, sizeof t->name, "tg%d%s%s", o->tg, batch, depth);
         }
     return *n ? TERN_OK
-              : tern_fail(err, TERN_E_USAGE, "--pp and --tg are both 0: there is nothing to time");
+              : tern_fail(err, TERN_E_USAGE,
+                          "--pp and --tg are 0 and there is no --pg: there is nothing to time");
 }
 
 /* Context and sequences that the tests need; -c may only ask for more. */
@@ -208,7 +231,7 @@ static int bench(int argc, char **argv, tern_error *err)
     if (o.csv && o.json)
         return tern_fail(err, TERN_E_USAGE, "both --csv and --json are given: use one of them");
     bench_result *results;
-    status = tern_alloc(&results, MAX_TESTS, sizeof *results, "the results", err);
+    status = tern_alloc(&results, BENCH_MAX_TESTS, sizeof *results, "the results", err);
     if (status != TERN_OK) return status;
     int n;
     status = list_tests(results, &n, &o, err);
