@@ -163,7 +163,7 @@ double cli_bench_predict(const bench_rig *rig, const bench_test *t)
     const int before = t->n_prompt ? t->n_prompt : t->depth ? t->depth : 1;
     double seconds = 0;
     if (t->n_prompt)
-        seconds += tern_forecast_prefill_s(&p->plan, rig->config, &p->site.site, t->n_prompt);
+        seconds += tern_forecast_prefill_s(&p->plan, rig->config, &p->site.site, 0, t->n_prompt);
     if (t->n_decode)
         seconds += t->n_decode * tern_forecast_step_s(&p->plan, rig->config, &p->site.site,
                                                       t->batch, before + t->n_decode / 2);

@@ -14,7 +14,7 @@ typedef struct serve_options {
     cli_model_options model;
     const char *host, *name, *key_file, *chat;
     int port, n_seq, n_tok, n_pages, n_spill, n_queue, max_tok, body_kib, connections;
-    int first_token_s, request_s;
+    int queue_s, first_token_s, request_s;
 } serve_options;
 
 #define AT(member) offsetof(serve_options, member)
@@ -39,6 +39,8 @@ static const cli_option options[] = {
     {"max-body", 0, CLI_INT, AT(body_kib), 1, 1 << 20, "KIB", "size of a request (default 4096)"},
     {"max-client-connections", 0, CLI_INT, AT(connections), 1, 1024, "N",
      "connections of one address (default 256)"},
+    {"queue-timeout", 0, CLI_INT, AT(queue_s), 1, 86400, "S",
+     "seconds until a request begins to run (default 600)"},
     {"first-token-timeout", 0, CLI_INT, AT(first_token_s), 1, 86400, "S",
      "seconds until the first token (default 600)"},
     {"request-timeout", 0, CLI_INT, AT(request_s), 1, 86400, "S",
@@ -99,8 +101,38 @@ static void on_signal(int signal_number)
     tern_server_stop(running);
 }
 
+/* ---- what the planner foretells ------------------------------------------------------------- */
+
+static double prompt_s(const void *session, int n_cached, int n_prompt)
+{
+    const cli_session *s = session;
+    return tern_forecast_prefill_s(&s->plan.plan, tern_model_config_of(s->model),
+                                   &s->plan.site.site, n_cached, n_prompt);
+}
+
+static double step_s(const void *session, int n_seq, int depth)
+{
+    const cli_session *s = session;
+    return tern_forecast_step_s(&s->plan.plan, tern_model_config_of(s->model), &s->plan.site.site,
+                                n_seq, depth);
+}
+
+/* The text is the caller's to free. */
+static int forecast(tern_server_forecast *out, char **text, cli_session *session,
+                    const serve_options *o, tern_error *err)
+{
+    tern_report report;
+    int status = cli_plan_report(&report, &session->plan, tern_model_config_of(session->model),
+                                 &o->model, err);
+    if (status == TERN_OK) status = tern_plan_write(text, &report, err);
+    if (status == TERN_OK) *out = (tern_server_forecast){*text, prompt_s, step_s, session};
+    return status;
+}
+
+/* ---- the command ---------------------------------------------------------------------------- */
+
 static int serve(const serve_options *o, cli_session *session, const key_list *keys,
-                 tern_error *err)
+                 const tern_server_forecast *forecast, tern_error *err)
 {
     const tern_model_config *config = tern_model_config_of(session->model);
     tern_server_options server = {
@@ -114,8 +146,10 @@ static int serve(const serve_options *o, cli_session *session, const key_list *k
         .max_tok = o->max_tok,
         .max_body_bytes = o->body_kib * 1024,
         .max_client_connections = o->connections,
+        .queue_timeout_s = o->queue_s,
         .first_token_timeout_s = o->first_token_s,
         .request_timeout_s = o->request_s,
+        .forecast = *forecast,
     };
     int status = o->chat ? tern_chat_find(&server.chat, o->chat, err) : TERN_OK;
     if (status == TERN_OK) status = tern_server_create(&running, session->engine, &server, err);
@@ -142,6 +176,7 @@ static int run(int argc, char **argv, tern_error *err)
                        .max_tok = 1 << 22,
                        .body_kib = 4096,
                        .connections = 256,
+                       .queue_s = 600,
                        .first_token_s = 600,
                        .request_s = 3600};
     int status = cli_parse(&o, &cli_serve, argc, argv, NULL, err);
@@ -156,8 +191,12 @@ static int run(int argc, char **argv, tern_error *err)
                              .n_queue = o.n_seq + o.n_queue};
     if (status == TERN_OK) status = cli_open_batch(&session, &o.model, &batch, err);
     if (status == TERN_OK) {
-        status = serve(&o, &session, &keys, err);
+        tern_server_forecast foretold;
+        char *text = NULL;
+        status = forecast(&foretold, &text, &session, &o, err);
+        if (status == TERN_OK) status = serve(&o, &session, &keys, &foretold, err);
         cli_close(&session);
+        free(text);
     }
     free(keys.text);
     return status;

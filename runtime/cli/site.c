@@ -289,15 +289,36 @@ int cli_plan_make(cli_plan *out, const tern_model_config *config, const cli_mode
     return status == TERN_OK ? make_auto(out, config, devices, workload, err) : status;
 }
 
+/* The report of a plan whose site is open. */
+static int report_of(tern_report *out, const cli_plan *plan, const tern_model_config *config,
+                     tern_error *err)
+{
+    *out = (tern_report){.config = config,
+                         .site = &plan->site.site,
+                         .plan = plan->plan,
+                         .goal = tern_goal_fill(&plan->goal, &plan->plan.workload)};
+    return tern_report_fill(out, err);
+}
+
+int cli_plan_report(tern_report *out, cli_plan *plan, const tern_model_config *config,
+                    const cli_model_options *o, tern_error *err)
+{
+    if (!plan->predicted) {
+        const cli_site_options site = {.devices = o->device ? o->device : "cpu",
+                                       .n_threads = o->n_threads};
+        const int status = cli_site_open(&plan->site, &site, err);
+        if (status != TERN_OK) return status;
+        plan->predicted = 1;
+    }
+    return report_of(out, plan, config, err);
+}
+
 void cli_plan_say(const cli_plan *plan, const tern_model_config *config)
 {
-    if (!plan->predicted) return;
-    tern_report report = {.config = config,
-                          .site = &plan->site.site,
-                          .plan = plan->plan,
-                          .goal = tern_goal_fill(&plan->goal, &plan->plan.workload)};
+    tern_report report;
     char line[TERN_PLAN_LINE_BYTES];
+    if (!plan->predicted) return;
     if (plan->site.note[0]) fprintf(stderr, "tern: %s\n", plan->site.note);
-    if (tern_report_fill(&report, NULL) == TERN_OK)
+    if (report_of(&report, plan, config, NULL) == TERN_OK)
         fprintf(stderr, "plan: %s\n", tern_plan_line(line, &report));
 }

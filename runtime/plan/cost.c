@@ -184,9 +184,9 @@ void tern_units_add(tern_units *u, const tern_profile *profile, const tern_model
 }
 
 void tern_units_prefill(tern_units *u, const tern_profile *profile, const tern_model_config *config,
-                        const tern_workload *workload, int n_prompt)
+                        const tern_workload *workload, int n_cached, int n_prompt)
 {
-    for (int first = 0; first < n_prompt; first += workload->n_tok) {
+    for (int first = n_cached; first < n_prompt; first += workload->n_tok) {
         const int left = n_prompt - first, last = left <= workload->n_tok;
         const tern_step step = {last ? left : workload->n_tok, 1, last, first};
         tern_units_add(u, profile, config, workload, &step, 1);
