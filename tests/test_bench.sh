@@ -35,7 +35,7 @@ small="--preset tiny --pp 16 --tg 8 --reps 1 -t 1"
 json=$("$tern" bench $small --json)
 has "$json" '"machine"' '"commit"' '"level"' '"threads": 1' '"kv": "f16"' '"head": "i16"' \
     '"limits"' '"read_gb_s"' '"int8_gmac_s"' '"tests"' '"name": "pp16"' '"name": "tg8"' \
-    '"tok_s"' '"spread"' '"limit_tok_s"' '"of_limit"' '"bytes"' '"samples"'
+    '"tok_s"' '"spread"' '"limit_tok_s"' '"of_limit"' '"bytes"' '"samples"' '"engine_us"'
 
 markdown=$("$tern" bench $small --depth 0,20 --batch 1,3 --kv i8 --head i8 -c 200)
 has "$markdown" 'KV i8, head i8' '| test | threads |' '| pp16 | 1 |' '| tg8 | 1 |' \

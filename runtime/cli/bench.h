@@ -36,6 +36,7 @@ typedef struct bench_sample {
     double bytes;           /* that the kernels read in a step */
     tern_rates limits;      /* mean of the measurements before and after */
     uint64_t ns, n_tok;     /* of the run */
+    double engine_us;       /* a step: scheduling, batch and events, without waiting for devices */
     uint64_t energy_mj;     /* that the device took in it; 0 where it does not count */
 } bench_sample;
 

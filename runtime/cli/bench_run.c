@@ -132,6 +132,14 @@ static int prepare(bench_rig *rig, const bench_test *t, int sequences, tern_erro
     return status;
 }
 
+/* Nanoseconds that the engine has worked without waiting for a device. */
+static uint64_t own_ns(const bench_rig *rig)
+{
+    tern_engine_stats s;
+    tern_engine_stats_get(rig->engine, &s);
+    return s.prefill_ns + s.decode_ns - s.device_ns;
+}
+
 int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *t, tern_error *err)
 {
     bench_work work[2] = {{0}, {0}}; /* of the prompt, of the decode steps */
@@ -139,11 +147,13 @@ int cli_bench_sample(bench_sample *out, bench_rig *rig, const bench_test *t, ter
     int status = prepare(rig, t, t->batch, err);
     if (status == TERN_OK) status = cli_bench_rates(&before, rig, err);
     if (status != TERN_OK) return status;
-    const uint64_t energy = cli_bench_energy(rig);
+    const uint64_t energy = cli_bench_energy(rig), own = own_ns(rig);
     if (t->n_prompt) status = run_prefill(&work[0], rig, t, err);
     if (status == TERN_OK && t->n_decode) status = run_decode(&work[1], rig, t, err);
     if (status != TERN_OK) return status;
     out->energy_mj = energy ? cli_bench_energy(rig) - energy : 0;
+    const double steps = (double)(work[0].n_steps + work[1].n_steps);
+    out->engine_us = (double)(own_ns(rig) - own) / 1e3 / steps;
     status = cli_bench_rates(&after, rig, err);
     if (status == TERN_OK) status = clear(rig, t->batch, err);
     if (status == TERN_OK) status = check_computed(rig, t, err);
