@@ -58,6 +58,8 @@ ends 2 'contradicts' plan --preset tiny -d cpu,profile:a10 --pin head=host,head=
 ends 2 "there is no profile 'voodoo2'" plan --preset tiny -d profile:voodoo2
 ends 2 "there is no device 'tpu'" plan --preset tiny -d tpu
 ends 2 'stands twice' plan --preset tiny -d cpu,cpu:0
+ends 2 "'check:cpu' compares two devices" plan --preset tiny -d check:cpu
+ends 2 "'check:cpu' compares two devices" run -m "$model" -p a --plan auto -d check:cpu
 ends 2 '--strict is' plan --preset tiny --strict no-fun
 ends 2 'is no amount of memory' plan --preset tiny --mem host=lots
 ends 2 'more than one model' plan --preset tiny "$model"

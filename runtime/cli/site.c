@@ -119,6 +119,11 @@ static int add_present(cli_site *out, const char *name, const machine *m, int n_
     tern_site_device *device = &out->devices[out->site.n];
     const tern_backend *backend = tern_backend_find(name, err);
     if (!backend) return TERN_E_USAGE;
+    if (!backend->info)
+        return tern_fail(err, TERN_E_USAGE,
+                         "'%s' compares two devices and has no speed to plan with: name the device "
+                         "alone",
+                         name);
     const char *colon = strchr(name, ':');
     tern_device_info info;
     int status = backend->info(&info, colon ? atoi(colon + 1) : 0, err);
