@@ -88,6 +88,11 @@ ends 2 'is no plan' run -m "$model" -p a --plan "$folder/x.json"
 ends 2 'is no file of profiles' plan --preset tiny --profile "$folder/x.json"
 ends 2 'cannot open' run -m "$model" -p a --plan "$folder/none.json"
 ends 2 'are needed' bench -m "$model" --plan "$folder/a.json" --pp 200 --tg 4 --reps 1
+ends 2 'leave -d out' run -m "$model" -p a --plan "$folder/a.json" -d cpu:1
+ends 2 'is for KV f16' run -m "$model" -p a --plan "$folder/a.json" --kv i8
+ends 2 'head i16' run -m "$model" -p a --plan "$folder/a.json" --head i8
+"$tern" run -m "$model" -p a -n 1 --plan "$folder/b.json" --kv i8 >/dev/null 2>&1 ||
+    fail 'the type that the plan has was refused'
 ends 2 'names a profile' run -m "$model" -p a --plan auto -d cpu,profile:l4
 
 # Profiles of another machine, of another version; a calibration that fails.
