@@ -58,12 +58,47 @@ const cli_command cli_serve = {"serve",
 #define MAX_KEYS 1024
 #define MAX_KEY_FILE_BYTES ((size_t)1 << 20)
 
-/* Keys of a file: lines, without white space at their ends; # begins a comment. */
+/* Keys of a file, one a line, without the white space around them; # at the beginning of a word
+ * makes the rest of the line a comment. */
 typedef struct key_list {
     char *text;
     const char *keys[MAX_KEYS];
     int n;
 } key_list;
+
+/* Cuts the key out of a line; an empty text where there is none. NULL when there are several. */
+static const char *key_of(char *line)
+{
+    static const char blanks[] = " \t\r";
+    char *key = line + strspn(line, blanks);
+    if (*key == '#') return "";
+    char *end = key + strcspn(key, blanks);
+    const char *rest = end + strspn(end, blanks);
+    const int alone = *rest == 0 || *rest == '#';
+    *end = 0;
+    return alone ? key : NULL;
+}
+
+static int split_keys(key_list *out, const char *path, tern_error *err)
+{
+    char *next = out->text;
+    for (int number = 1; next; number++) {
+        char *line = strsep(&next, "\n");
+        const char *key = key_of(line);
+        if (!key)
+            return tern_fail(err, TERN_E_USAGE,
+                             "line %d of the key file '%s' is more than one word: write one key a "
+                             "line",
+                             number, path);
+        if (!*key) continue;
+        if (out->n == MAX_KEYS)
+            return tern_fail(err, TERN_E_USAGE, "the key file '%s' holds more than %d keys", path,
+                             MAX_KEYS);
+        out->keys[out->n++] = key;
+    }
+    if (out->n > 0) return TERN_OK;
+    return tern_fail(err, TERN_E_USAGE, "the key file '%s' holds no key: write one a line", path);
+}
 
 static int read_keys(key_list *out, const char *path, tern_error *err)
 {
@@ -74,22 +109,7 @@ static int read_keys(key_list *out, const char *path, tern_error *err)
                          strerror(errno));
     const int status = tern_stream_read(&out->text, &bytes, file, path, MAX_KEY_FILE_BYTES, err);
     fclose(file);
-    if (status != TERN_OK) return status;
-    char *at = NULL;
-    for (char *key = strtok_r(out->text, " \t\r\n", &at); key && out->n < MAX_KEYS;
-         key = strtok_r(NULL, " \t\r\n", &at)) {
-        if (key[0] == '#') {
-            char *end = at ? strchr(at, '\n') : NULL;
-            if (!end) break;
-            at = end;
-            continue;
-        }
-        out->keys[out->n++] = key;
-    }
-    if (out->n == 0)
-        return tern_fail(err, TERN_E_USAGE, "the key file '%s' holds no key: write one a line",
-                         path);
-    return TERN_OK;
+    return status == TERN_OK ? split_keys(out, path, err) : status;
 }
 
 /* What a signal stops; set once, before the handler is. */
