@@ -96,17 +96,18 @@ ends 2 'head i16' run -m "$model" -p a --plan "$folder/a.json" --head i8
 ends 2 'names a profile' run -m "$model" -p a --plan auto -d cpu,profile:l4
 
 # Profiles of another machine, of another version; a calibration that fails.
-foreign='{"tern_profiles": 1, "profiles": [{"name": "cpu:0", "kind": "cpu", "hardware": "Z80",
+foreign='{"tern_profiles": 2, "profiles": [{"name": "cpu:0", "kind": "cpu", "hardware": "Z80",
   "threads": 1, "memory_mib": 64, "estimated": true, "read_gb_s": 1, "int8_gmac_s": 1,
   "f32_gfma_s": 1}]}'
 printf '%s' "$foreign" >"$folder/z80.json"
 ends 2 "was measured on 'Z80'" plan --preset tiny --profile "$folder/z80.json"
-printf '%s' "${foreign/: 1,/: 7,}" >"$folder/old.json"
+printf '%s' "${foreign/: 2,/: 7,}" >"$folder/old.json"
 ends 2 'has version 7' plan --preset tiny --profile "$folder/old.json"
 mkdir -p "$XDG_CONFIG_HOME/tern"
 cp "$folder/z80.json" "$XDG_CONFIG_HOME/tern/profiles.json"
 has "$("$tern" plan --preset tiny)" 'never calibrated' # found by chance: no error
 ends 2 "there is no device 'tpu'" calibrate -d tpu -o "$folder/p.json"
+ends 2 'name the device alone' calibrate -d check:cpu -o "$folder/p.json"
 [ ! -e "$folder/p.json" ] || fail 'a failed calibration left a file'
 
 printf 'test_plan_command.sh: %d failures\n' "$failures"
