@@ -23,7 +23,7 @@
 typedef struct bench_options {
     cli_model_options model;
     const char *preset, *depths, *batches;
-    int pp, tg, reps, csv, json;
+    int pp, tg, reps, csv, json, gemm;
 } bench_options;
 
 #define AT(member) offsetof(bench_options, member)
@@ -37,6 +37,8 @@ static const cli_option options[] = {
     {"batch", 0, CLI_TEXT, AT(batches), 0, 0, "LIST",
      "sequences decoded at once, e.g. 1,8 (default 1)"},
     {"reps", 0, CLI_INT, AT(reps), 1, BENCH_MAX_REPS, "N", "samples of each test (default 3)"},
+    {"gemm", 0, CLI_FLAG, AT(gemm), 0, 0, NULL,
+     "products alone, W1.58A8 beside cuBLAS: --preset LIST, --batch LIST of tokens, --reps"},
     {"csv", 0, CLI_FLAG, AT(csv), 0, 0, NULL, "comma-separated values instead of Markdown"},
     {"json", 0, CLI_FLAG, AT(json), 0, 0, NULL, "a JSON object instead of Markdown"},
     CLI_MODEL_OPTIONS(bench_options, model),
@@ -179,6 +181,11 @@ static int time_tests(bench_rig *rig, bench_result *results, int n, int reps, te
     return TERN_OK;
 }
 
+static bench_form form_of(const bench_options *o)
+{
+    return o->json ? BENCH_JSON : o->csv ? BENCH_CSV : BENCH_MARKDOWN;
+}
+
 static int bench_model(const bench_options *o, bench_result *results, int n, tern_error *err)
 {
     tern_workload workload;
@@ -191,22 +198,38 @@ static int bench_model(const bench_options *o, bench_result *results, int n, ter
     bench_rig rig = {0};
     status = open_rig(&rig, model, o, &workload, err);
     if (status == TERN_OK) status = time_tests(&rig, results, n, o->reps, err);
-    const bench_form form = o->json ? BENCH_JSON : o->csv ? BENCH_CSV : BENCH_MARKDOWN;
-    if (status == TERN_OK) status = cli_bench_report(&rig, results, n, form, TERN_COMMIT, err);
+    if (status == TERN_OK)
+        status = cli_bench_report(&rig, results, n, form_of(o), TERN_COMMIT, err);
     free_rig(&rig);
     tern_model_close(model);
     return status;
 }
 
+static int bench_gemm(const bench_options *o, tern_error *err)
+{
+    static const char all_tokens[] = "1,2,4,8,16,32,64,128,256,512,1024,2048,4096";
+    if (o->model.model)
+        return tern_fail(err, TERN_E_USAGE, "--gemm needs no model: use --preset, or leave out -m");
+    const bench_gemm_options compared = {
+        .device = o->model.device ? o->model.device : "cuda:0",
+        .presets = o->preset ? o->preset : "2b4t,3b,llama3-8b,70b",
+        .tokens = o->batches ? o->batches : all_tokens,
+        .n_samples = o->reps, .form = form_of(o),
+    };
+    return cli_bench_gemm(&compared, err);
+}
+
 static int bench(int argc, char **argv, tern_error *err)
 {
-    bench_options o = {.depths = "0", .batches = "1", .pp = 512, .tg = 128, .reps = 3};
+    bench_options o = {.depths = "0", .pp = 512, .tg = 128, .reps = 3};
     int status = cli_parse(&o, &cli_bench, argc, argv, NULL, err);
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
     if (o.preset && o.model.model)
         return tern_fail(err, TERN_E_USAGE, "both --preset and -m are given: use one of them");
     if (o.csv && o.json)
         return tern_fail(err, TERN_E_USAGE, "both --csv and --json are given: use one of them");
+    if (o.gemm) return bench_gemm(&o, err);
+    if (!o.batches) o.batches = "1";
     bench_result *results;
     status = tern_alloc(&results, MAX_TESTS, sizeof *results, "the results", err);
     if (status != TERN_OK) return status;
