@@ -178,7 +178,7 @@ static void markdown(FILE *out, const gemm_conditions *x, const gemm_case *cases
     markdown_leads(out, cases, n);
 }
 
-/* ---- CSV and JSON: a row for every case, side and mode ---------------------------------------- -------------------------------------- */
+/* ---- CSV and JSON: a row for every case, side and mode -------------------------------------- */
 
 /* A side without times has one row, of its check alone. */
 static void csv_row(FILE *out, const gemm_conditions *x, const gemm_case *c, gemm_side side,
