@@ -41,6 +41,9 @@ markdown=$("$tern" bench $small --depth 0,20 --batch 1,3 --kv i8 --head i8 -c 20
 has "$markdown" 'KV i8, head i8' '| test | threads |' '| pp16 | 1 |' '| tg8 | 1 |' \
     '| tg8@20 | 1 |' '| tg8x3 | 1 |' '| tg8x3@20 | 1 |'
 
+chunks=$("$tern" bench $small --chunk 5)
+has "$chunks" '| pp16 | 1 |'
+
 deep=$("$tern" bench $small --pp 0 --depth 20) # the context is sized by the tests
 has "$deep" '| tg8@20 | 1 |'
 

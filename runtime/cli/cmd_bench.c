@@ -18,12 +18,11 @@
 #endif
 
 #define MAX_TESTS (BENCH_MAX_LIST * BENCH_MAX_LIST + 1)
-#define STEP_TOK 256 /* tokens of a step at most: what the engine takes by default */
 
 typedef struct bench_options {
     cli_model_options model;
     const char *preset, *depths, *batches;
-    int pp, tg, reps, csv, json, gemm;
+    int pp, tg, chunk, reps, csv, json, gemm;
 } bench_options;
 
 #define AT(member) offsetof(bench_options, member)
@@ -32,6 +31,7 @@ static const cli_option options[] = {
      "random weights in a public shape: 2b4t, large, 3b, llama3-8b, falcon3-1b, ..., tiny"},
     {"pp", 0, CLI_INT, AT(pp), 0, 1 << 20, "N", "tokens of the prompt (default 512, 0: no test)"},
     {"tg", 0, CLI_INT, AT(tg), 0, 1 << 20, "N", "tokens to decode (default 128, 0: no test)"},
+    {"chunk", 0, CLI_INT, AT(chunk), 1, 1 << 16, "N", "tokens of a step at most (default 256)"},
     {"depth", 0, CLI_TEXT, AT(depths), 0, 0, "LIST",
      "decode after that many tokens, e.g. 0,1024 (default 0)"},
     {"batch", 0, CLI_TEXT, AT(batches), 0, 0, "LIST",
@@ -103,11 +103,11 @@ static int list_tests(bench_result *results, int *n, const bench_options *o, ter
 static int size_workload(tern_workload *w, const bench_options *o, const bench_result *results,
                          int n, tern_error *err)
 {
-    *w = (tern_workload){.n_tok = STEP_TOK, .kv_type = (tern_kv_type)o->model.kv,
+    *w = (tern_workload){.n_tok = o->chunk, .kv_type = (tern_kv_type)o->model.kv,
                          .head_type = (tern_head_type)o->model.head};
     int needed = 1;
     for (int i = 0; i < n; i++) {
-        const int here = cli_bench_context(&results[i].test, STEP_TOK);
+        const int here = cli_bench_context(&results[i].test, o->chunk);
         if (here > needed) needed = here;
         if (results[i].test.batch > w->n_seq) w->n_seq = results[i].test.batch;
     }
@@ -221,7 +221,7 @@ static int bench_gemm(const bench_options *o, tern_error *err)
 
 static int bench(int argc, char **argv, tern_error *err)
 {
-    bench_options o = {.depths = "0", .pp = 512, .tg = 128, .reps = 3};
+    bench_options o = {.depths = "0", .pp = 512, .tg = 128, .chunk = 256, .reps = 3};
     int status = cli_parse(&o, &cli_bench, argc, argv, NULL, err);
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
     if (o.preset && o.model.model)
