@@ -4,7 +4,8 @@
  *   bench_run.c     one timed run of a test on the engine
  *   bench_meter.c   what the device can do at most, and what it consumes
  *   bench_limit.c   the speed that this would allow in that run
- *   bench_report.c  medians and the three forms of output */
+ *   bench_report.c  medians and the three forms of output
+ *   bench_gemm.c    --gemm: hands over to the program that knows cuBLAS */
 #ifndef TERN_CLI_BENCH_H
 #define TERN_CLI_BENCH_H
 
@@ -97,5 +98,16 @@ typedef enum bench_form { BENCH_MARKDOWN, BENCH_CSV, BENCH_JSON } bench_form;
 /* Prints to standard output. `commit` is that of the source, "" when it is unknown. */
 int cli_bench_report(const bench_rig *rig, const bench_result *results, int n_results,
                      bench_form form, const char *commit, tern_error *err);
+
+/* What --gemm compares; lists as in "2b4t,70b" and "1,16,256". */
+typedef struct bench_gemm_options {
+    const char *device, *presets, *tokens;
+    int n_samples;
+    bench_form form;
+} bench_gemm_options;
+
+/* Becomes tern-bench-gemm, which lies beside this program, and so does not return but on failure:
+ * TERN_E_DEVICE where it is not there. */
+int cli_bench_gemm(const bench_gemm_options *options, tern_error *err);
 
 #endif
