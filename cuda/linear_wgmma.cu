@@ -4,15 +4,15 @@
  * A CTA owns a tile of 128 rows a warpgroup x TOKENS tokens and walks along its part of k in stages
  * of 128 columns. Codes and images of q come as they stand in memory, by 1-D bulk copies into a
  * ring; an mbarrier of each slot says that it is full, another that all warps have read it. The
- * first warp issues the copies while wgmma run: a warp for them alone would leave 168 registers a
- * thread, where two halves of 64 rows x 128 tokens need 186. Sums leave through shared memory, in
- * rows of 512 bytes. Whole waves of tiles come first, the last, partial one is split along k.
+ * warps issue the copies while wgmma run: a warp for them alone would leave 168 registers a thread,
+ * where two halves of 64 rows x 128 tokens need 190. Sums leave through shared memory, in rows of
+ * 512 bytes. Whole waves of tiles come first; the last, partial one is split along k.
  *
- * What binds, predicted for sm_90a: a stage of a warpgroup is 8 wgmma, 4*TOKENS clocks, and some
- * 145 instructions of SASS a warp, 56 of them unpacking (the first has 65 more, the copies). At 128
- * tokens two warpgroups an SM keep the tensor cores busy, and 256 rows ask L2 for the 24 bytes a
- * clock it has; below 64 tokens bytes and the 250 clocks of a stage's chain bind. Times for the
- * shapes of 2b4t: CONTRIBUTING.md. */
+ * What binds, predicted for sm_90a: a stage of a warpgroup is 8 wgmma, 4*TOKENS clocks, and 235
+ * instructions of SASS a warp: 92 up to the last wgmma, 56 of them unpacking, the rest beside them.
+ * At 128 tokens two warpgroups an SM keep the tensor cores busy, and 256 rows ask L2 for the 24
+ * bytes a clock it has; below 64 tokens bytes and the 250 clocks of a stage's chain bind. Times for
+ * the shapes of 2b4t: CONTRIBUTING.md. */
 #include "cuda/linear.cuh"
 
 namespace TERN_GPU {
@@ -21,7 +21,6 @@ namespace TERN_GPU {
 #define WG_ROWS 128    /* of its part of the tile: two halves of 64 */
 #define WG_HALVES 2
 #define WG_GROUPS (WG_ROWS / TERN_CUDA_ROWS)
-#define WG_LAST_LANE 31
 
 /* Sizes that follow from a tile. */
 template <int TOKENS, int WARPGROUPS, int STAGES> struct wgmma_tile {
@@ -40,7 +39,6 @@ template <int TOKENS, int WARPGROUPS, int STAGES> struct wgmma_tile {
     static constexpr int MIN_CTAS = WARPGROUPS == 1 ? 2 : 1; /* of an SM */
     static_assert(WARPGROUPS * TOKENS * PITCH * 4 <= BARRIERS, "sums on their way out");
     static_assert(STAGE_BYTES % 1024 == 0, "images are aligned to 1024 bytes");
-    static_assert(GROUPS < WG_LAST_LANE, "a lane for each copy");
 };
 
 /* Where a CTA works: kept in shared memory, for want of registers. */
@@ -79,26 +77,28 @@ static __device__ inline uint64_t *emptied(uint8_t *barriers, int slot)
     return filled(barriers, slot) + 1;
 }
 
-/* Issues the copies of stage i, by the first warp: a lane for each group of 16 rows and one for the
- * tokens. Groups beyond the end are not brought, nor are tokens: their sums are of whatever stands
- * there, and not stored. */
+/* Issues the copies of stage i, by one thread of every warp: the codes of its two groups of 16 rows
+ * and, in the first warp, the tokens. Groups beyond the end are not brought, nor are tokens: their
+ * sums are of whatever stands there, and not stored. */
 template <class T>
 static __device__ inline void fetch_stage(uint8_t *smem, const linear_job &job,
                                           const wgmma_place &at, int i)
 {
-    const int lane = (int)threadIdx.x, slot = i % T::DEPTH, block = at.begin + i;
+    const int warp = (int)threadIdx.x / 32, slot = i % T::DEPTH, block = at.begin + i;
     const int n_groups = min(job.n_groups - at.group0, T::GROUPS);
-    const unsigned q_bytes = (unsigned)(quant_images(min(job.a.n_tok - at.tok0, T::TOK)) *
-                                        TERN_CUDA_IMAGE_BYTES);
     uint8_t *stage = smem + slot * T::STAGE_BYTES;
     uint64_t *full = filled(smem + T::BARRIERS, slot);
-    if (lane < n_groups) {
-        const size_t from = (size_t)(at.group0 + lane) * (size_t)job.n_blocks + (size_t)block;
-        bulk_copy(stage + T::Q_BYTES + lane * TERN_CUDA_BLOCK_BYTES,
+    UNROLL for (int h = 0; h < WG_HALVES; h++) {
+        const int group = warp / 4 * WG_GROUPS + h * 4 + warp % 4;
+        if (group >= n_groups) break;
+        const size_t from = (size_t)(at.group0 + group) * (size_t)job.n_blocks + (size_t)block;
+        bulk_copy(stage + T::Q_BYTES + group * TERN_CUDA_BLOCK_BYTES,
                   (const uint8_t *)job.a.w.codes + from * TERN_CUDA_BLOCK_BYTES,
                   TERN_CUDA_BLOCK_BYTES, full);
     }
-    if (lane != WG_LAST_LANE) return;
+    if (warp != 0) return;
+    const unsigned q_bytes = (unsigned)(quant_images(min(job.a.n_tok - at.tok0, T::TOK)) *
+                                        TERN_CUDA_IMAGE_BYTES);
     mbarrier_expect(full, q_bytes + (unsigned)(n_groups * TERN_CUDA_BLOCK_BYTES));
     bulk_copy(stage, job.a.q.q + quant_at(job.a.n_tok, job.a.q.k_pad, at.tok0, 8 * block), q_bytes,
               full);
@@ -114,20 +114,20 @@ static __device__ __forceinline__ void unpack(uint32_t a[4][4], const uint4 &fou
     }
 }
 
-/* The sums of this warpgroup over the blocks of the CTA. While its wgmma of a stage run, the first
- * warp fetches into the slot of the stage before; the unpacking of one warpgroup is hidden behind
+/* The sums of this warpgroup over the blocks of the CTA. While its wgmma of a stage run, its warps
+ * fetch into the slot of the stage before; the unpacking of one warpgroup is hidden behind
  * the wgmma of the other one of the SM, of this CTA or another. */
 template <class T>
 static __device__ __forceinline__ void consume(int sums[WG_HALVES][T::REGS], uint8_t *smem,
                                                const linear_job &job, const wgmma_place &at,
                                                int n_stages)
 {
-    const int thread = (int)threadIdx.x;
+    const int thread = (int)threadIdx.x, lane = thread % 32;
     const uint8_t *codes = smem + T::Q_BYTES +
                            thread / WG_THREADS * WG_GROUPS * TERN_CUDA_BLOCK_BYTES +
                            thread % WG_THREADS * 16;
     uint32_t a[WG_HALVES][4][4];
-    if (thread < 32)
+    if (lane == 0)
         for (int i = 0; i < T::DEPTH && i < n_stages; i++) fetch_stage<T>(smem, job, at, i);
     for (int i = 0; i < n_stages; i++) {
         const int slot = i % T::DEPTH;
@@ -142,14 +142,14 @@ static __device__ __forceinline__ void consume(int sums[WG_HALVES][T::REGS], uin
         }
         wgmma_commit();
         const int before = i - 1;
-        if (thread < 32 && before >= 0 && before + T::DEPTH < n_stages) {
+        if (lane == 0 && before >= 0 && before + T::DEPTH < n_stages) {
             mbarrier_wait(emptied(smem + T::BARRIERS, before % T::DEPTH),
                           (unsigned)(before / T::DEPTH) & 1);
             fetch_stage<T>(smem, job, at, before + T::DEPTH);
         }
+        __syncwarp(); /* all lanes have read their codes, and are together again */
         wgmma_wait<0>();
-        __syncwarp(); /* read by all lanes */
-        if (thread % 32 == 0) mbarrier_arrive(emptied(smem + T::BARRIERS, slot));
+        if (lane == 0) mbarrier_arrive(emptied(smem + T::BARRIERS, slot));
     }
     UNROLL for (int h = 0; h < WG_HALVES; h++) wgmma_done<T::TOK>(sums[h]);
 }
