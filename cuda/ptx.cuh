@@ -207,7 +207,8 @@ static __device__ __forceinline__ void mbarrier_wait(uint64_t *bar, unsigned par
 {
     uint32_t done = !TERN_HAS_WGMMA;
     while (!done)
-        TERN_ASM_HOPPER("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
+        TERN_ASM_HOPPER("{ .reg .pred p;\n\t"
+                        "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\t"
                         "selp.u32 %0, 1, 0, p; }"
                         : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
 }
