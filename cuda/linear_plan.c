@@ -127,9 +127,8 @@ tern_linear_plan tern_cuda_linear_plan_wgmma(int n_tok, int n_out, int k, int n_
     }
     const int64_t n_tiles = tiles_of(&plan);
     const int n_tail = (int)(n_tiles % n_sm);
-    plan.split = smaller(n_tail, TERN_CUDA_TICKETS) < n_tail || n_tail == 0
-                     ? 1
-                     : tail_split(plan.kernel, n_tail, k, n_sm);
+    if (n_tail > 0 && n_tail <= TERN_CUDA_TICKETS)
+        plan.split = tail_split(plan.kernel, n_tail, k, n_sm);
     plan.n_whole = (int)(plan.split > 1 ? n_tiles - n_tail : n_tiles);
     return plan;
 }

@@ -24,7 +24,7 @@ namespace TERN_GPU {
 
 /* Sizes that follow from a tile. */
 template <int TOKENS, int WARPGROUPS, int STAGES> struct wgmma_tile {
-    static constexpr int TOK = TOKENS, WGS = WARPGROUPS, DEPTH = STAGES;
+    static constexpr int TOK = TOKENS, DEPTH = STAGES;
     static constexpr int ROWS = WARPGROUPS * WG_ROWS, GROUPS = WARPGROUPS * WG_GROUPS;
     static constexpr int THREADS = WARPGROUPS * WG_THREADS;
     static constexpr int REGS = TOKENS / 2; /* sums of a thread for a half */
@@ -115,8 +115,8 @@ static __device__ __forceinline__ void unpack(uint32_t a[4][4], const uint4 &fou
 }
 
 /* The sums of this warpgroup over the blocks of the CTA. While its wgmma of a stage run, its warps
- * fetch into the slot of the stage before; the unpacking of one warpgroup is hidden behind
- * the wgmma of the other one of the SM, of this CTA or another. */
+ * fetch into the slot of the stage before; the unpacking of one warpgroup is hidden behind the wgmma
+ * of the other one of the SM, of this CTA or another. */
 template <class T>
 static __device__ __forceinline__ void consume(int sums[WG_HALVES][T::REGS], uint8_t *smem,
                                                const linear_job &job, const wgmma_place &at,
