@@ -115,8 +115,8 @@ static __device__ __forceinline__ void unpack(uint32_t a[4][4], const uint4 &fou
 }
 
 /* The sums of this warpgroup over the blocks of the CTA. While its wgmma of a stage run, its warps
- * fetch into the slot of the stage before; the unpacking of one warpgroup is hidden behind the wgmma
- * of the other one of the SM, of this CTA or another. */
+ * fetch into the slot of the stage before; the unpacking of one warpgroup is hidden behind the
+ * wgmma of the other one of the SM, of this CTA or another. */
 template <class T>
 static __device__ __forceinline__ void consume(int sums[WG_HALVES][T::REGS], uint8_t *smem,
                                                const linear_job &job, const wgmma_place &at,
