@@ -5,6 +5,10 @@ install(TARGETS tern libtern)
 install(DIRECTORY include/tern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 set(TERN_LIBRARY_MODULES "libpcre2-8 jansson") # what a program that links libtern.a needs besides
+set(TERN_LIBRARY_FLAGS "-lm -pthread")
+if(TERN_CUDA_BUILT) # the CUDA runtime is linked in from where the toolkit is
+    set(TERN_LIBRARY_FLAGS "${TERN_CUDART} -lstdc++ -lrt -ldl ${TERN_LIBRARY_FLAGS}")
+endif()
 file(RELATIVE_PATH TERN_PREFIX_FROM_PC /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
 configure_file(cmake/tern.pc.in tern.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/tern.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

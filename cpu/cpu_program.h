@@ -7,6 +7,9 @@
 
 #include "cpu/cpu_device.h"
 
+/* TOP and SCORE take so many rows in one pass over the table. */
+#define CPU_HEAD_GROUP 8
+
 /* An operation with its operands as pointers; the batch's arrays are filled in at every run. */
 typedef struct cpu_op {
     tern_op_kind kind;
@@ -40,7 +43,7 @@ typedef struct cpu_op {
             tern_head_args args;
             tern_candidate *top;
             tern_score *score;
-            float *lower, *upper; /* [n_vocab] bounds of logits; NULL: not screened */
+            float *lower, *upper; /* [CPU_HEAD_GROUP, n_vocab] bounds; NULL: not screened */
             tern_head_mode mode;
             int n;
         } head;

@@ -12,8 +12,8 @@
 
 /* ---- scratch -------------------------------------------------------------------------------- */
 
-/* Parts of the scratch of a HEAD: quantised rows, their scales, logits of one row (TOP, SCORE) and
- * their two bounds (TOP of a table with a low plane, which is screened). */
+/* Parts of the scratch of a HEAD: quantised rows, their scales, logits of a group of rows (TOP,
+ * SCORE) and their two bounds (TOP of a table with a low plane, which is screened). */
 typedef struct head_scratch {
     size_t xs, logits, lower, upper, bytes;
 } head_scratch;
@@ -30,7 +30,8 @@ static head_scratch head_scratch_of(const tern_op_head *op, int n_rows)
     head_scratch s;
     s.xs = rows * k_pad * sizeof(int16_t);
     s.logits = s.xs + tern_round_up(rows * sizeof(float), 64);
-    const size_t vocab = tern_round_up((size_t)op->table->desc.n_out * sizeof(float), 64);
+    const size_t group = n_rows < CPU_HEAD_GROUP ? rows : CPU_HEAD_GROUP;
+    const size_t vocab = tern_round_up(group * (size_t)op->table->desc.n_out * sizeof(float), 64);
     s.lower = s.logits + (op->mode == TERN_HEAD_FULL ? 0 : vocab);
     s.upper = s.lower + (is_screened(op) ? vocab : 0);
     s.bytes = s.upper + (is_screened(op) ? vocab : 0);
@@ -132,7 +133,7 @@ static void bind_head(cpu_op *to, const tern_op_head *op, int n_rows, uint8_t *s
         .xq = (int16_t *)(void *)scratch, .xs = (float *)(void *)(scratch + s.xs),
         .high = w->high, .low = w->low, .scale = w->scale,
         .logits = full ? floats(&op->logits) : (float *)(void *)(scratch + s.logits),
-        .ld_logits = full ? op->logits.ld : 0, /* TOP, SCORE: every row in the same place */
+        .ld_logits = full ? op->logits.ld : w->base.desc.n_out,
         .d = w->base.desc.k, .k_pad = w->k_pad, .n_vocab = w->base.desc.n_out, .eps = op->eps,
     };
     to->u.head.top = (tern_candidate *)(void *)tern_cpu_at(&op->top);

@@ -138,68 +138,91 @@ static void run_attn_merge(worker *w, cpu_op *op)
  * lies within L +- m for m = B*g + (|L| + B*g) * 2^-20: the first term is the low plane, the second
  * exceeds the roundings of 2^-24 that both logits and the bound itself take, five in all (2^-140
  * does so for subnormals). */
-static void bound_logits(const tern_head_args *a, int row, tern_range vocab, float *bounds[2])
+static void bound_logits(const tern_head_args *a, int row, tern_range vocab, float *lower,
+                         float *upper)
 {
     const int16_t *x = a->xq + (size_t)row * (size_t)a->k_pad;
+    const float *logits = a->logits + row * a->ld_logits;
     int64_t magnitude = 0;
     for (int i = 0; i < a->k_pad; i++) magnitude += x[i] < 0 ? -x[i] : x[i];
     const double slack = 128.0 * (double)magnitude * (double)a->xs[row];
     for (int v = vocab.begin; v < vocab.end; v++) {
-        const double l = (double)a->logits[v], low = slack * (double)a->scale[v];
+        const double l = (double)logits[v], low = slack * (double)a->scale[v];
         const double margin = low + (fabs(l) + low) * 0x1p-20 + 0x1p-140;
-        bounds[0][v] = margin < INFINITY ? (float)(l - margin) : -INFINITY;
-        bounds[1][v] = margin < INFINITY ? (float)(l + margin) : INFINITY;
+        lower[v] = margin < INFINITY ? (float)(l - margin) : -INFINITY;
+        upper[v] = margin < INFINITY ? (float)(l + margin) : INFINITY;
     }
 }
 
-/* TOP of a table with two planes: bounds from the high plane, then only the rows of the table that
- * may be among the n best are computed in full; the others cannot win and are put out. */
-static void run_head_screened(worker *w, cpu_op *op, int row)
+/* The n best of every row of a group, the rows shared among the threads. */
+static void take_top(worker *w, const cpu_op *op, const float *logits, int first, int rows)
 {
-    tern_head_args *a = &op->u.head.args, high = *a;
-    high.low = NULL;
+    const int64_t n = op->u.head.n, n_vocab = op->u.head.args.n_vocab;
+    for (int r = w->thread; r < rows; r += w->n_threads)
+        w->kernels->head_top(op->u.head.top + (first + r) * n, logits + r * n_vocab, (int)n_vocab,
+                             (int)n);
+}
+
+/* Computes in full what may be among the n best of row r; the rest cannot win and is put out. */
+static void rescore(worker *w, const cpu_op *op, const tern_head_args *a, int first, int r)
+{
     const int n = op->u.head.n;
-    tern_candidate *top = op->u.head.top + (int64_t)row * n;
-    float *bounds[2] = {op->u.head.lower, op->u.head.upper};
+    const float least = op->u.head.top[(int64_t)(first + r) * n + n - 1].logit; /* all reach it */
+    const float *upper = op->u.head.upper + (int64_t)r * a->n_vocab;
     const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
-    w->kernels->head_logits(&high, (tern_range){row, row + 1}, vocab);
-    bound_logits(a, row, vocab, bounds);
-    tern_pool_barrier(w->pool);
-    if (w->thread == 0) w->kernels->head_top(top, bounds[0], a->n_vocab, n);
-    tern_pool_barrier(w->pool);
-    const float least = top[n - 1].logit; /* the n best reach it at least */
-    for (int v = vocab.begin; v < vocab.end; v++) {
-        if (bounds[1][v] >= least)
-            w->kernels->head_logits(a, (tern_range){row, row + 1}, (tern_range){v, v + 1});
+    for (int v = vocab.begin; v < vocab.end; v++)
+        if (upper[v] >= least)
+            w->kernels->head_logits(a, (tern_range){r, r + 1}, (tern_range){v, v + 1});
         else
-            a->logits[v] = -INFINITY;
-    }
+            a->logits[r * a->ld_logits + v] = -INFINITY;
+}
+
+/* TOP of a table with two planes, for a group of rows: bounds from one pass over the high plane,
+ * then only the rows of the table that may be among the n best are computed in full. */
+static void run_head_screened(worker *w, cpu_op *op, const tern_head_args *a, int first, int rows)
+{
+    tern_head_args high = *a;
+    high.low = NULL;
+    const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+    w->kernels->head_logits(&high, (tern_range){0, rows}, vocab);
+    for (int r = 0; r < rows; r++)
+        bound_logits(a, r, vocab, op->u.head.lower + (int64_t)r * a->n_vocab,
+                     op->u.head.upper + (int64_t)r * a->n_vocab);
     tern_pool_barrier(w->pool);
-    if (w->thread == 0) w->kernels->head_top(top, a->logits, a->n_vocab, n);
+    take_top(w, op, op->u.head.lower, first, rows);
+    tern_pool_barrier(w->pool);
+    for (int r = 0; r < rows; r++) rescore(w, op, a, first, r);
+    tern_pool_barrier(w->pool);
+    take_top(w, op, a->logits, first, rows);
     tern_pool_barrier(w->pool);
 }
 
-/* TOP and SCORE: the logits of one row at a time, by all threads; thread 0 reads them. */
-static void run_head_rows(worker *w, cpu_op *op)
+/* All logits of a group of rows from one pass over the table, then what is wanted of each. */
+static void run_head_whole(worker *w, cpu_op *op, const tern_head_args *a, int first, int rows)
 {
-    tern_head_args *a = &op->u.head.args;
-    const int n = op->u.head.n;
-    for (int r = 0; r < w->n_rows; r++) {
-        if (op->u.head.lower) {
-            run_head_screened(w, op, r);
-            continue;
-        }
-        const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
-        w->kernels->head_logits(a, (tern_range){r, r + 1}, vocab);
-        tern_pool_barrier(w->pool);
-        if (w->thread == 0) {
-            if (n > 0)
-                w->kernels->head_top(op->u.head.top + (int64_t)r * n, a->logits, a->n_vocab, n);
-            if (op->u.head.mode == TERN_HEAD_SCORE)
-                w->kernels->head_score(&op->u.head.score[r], a->logits, a->n_vocab,
-                                       w->program->batch->targets[r]);
-        }
-        tern_pool_barrier(w->pool);
+    const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+    w->kernels->head_logits(a, (tern_range){0, rows}, vocab);
+    tern_pool_barrier(w->pool);
+    if (op->u.head.n > 0) take_top(w, op, a->logits, first, rows);
+    if (op->u.head.mode == TERN_HEAD_SCORE)
+        for (int r = w->thread; r < rows; r += w->n_threads)
+            w->kernels->head_score(&op->u.head.score[first + r], a->logits + r * a->ld_logits,
+                                   a->n_vocab, w->program->batch->targets[first + r]);
+    tern_pool_barrier(w->pool);
+}
+
+/* TOP and SCORE: groups of rows, each by all threads. */
+static void run_head_groups(worker *w, cpu_op *op)
+{
+    for (int first = 0; first < w->n_rows; first += CPU_HEAD_GROUP) {
+        const int left = w->n_rows - first, rows = left < CPU_HEAD_GROUP ? left : CPU_HEAD_GROUP;
+        tern_head_args a = op->u.head.args;
+        a.xq += (size_t)first * (size_t)a.k_pad;
+        a.xs += first;
+        if (op->u.head.lower)
+            run_head_screened(w, op, &a, first, rows);
+        else
+            run_head_whole(w, op, &a, first, rows);
     }
 }
 
@@ -210,7 +233,7 @@ static void run_head(worker *w, cpu_op *op)
     if (w->kernels->head_quant(a, rows)) fault(w, op, FAULT_NOT_FINITE);
     tern_pool_barrier(w->pool);
     if (op->u.head.mode != TERN_HEAD_FULL) {
-        run_head_rows(w, op);
+        run_head_groups(w, op);
         return;
     }
     const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);

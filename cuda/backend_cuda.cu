@@ -114,6 +114,20 @@ static void gpu_close(tern_device *base)
     free(device);
 }
 
+/* TERN_CUDA=mma keeps to the matrix instructions that every device has, as TERN_CPU does for a CPU:
+ * to compare kernels with their twins. */
+static int lower_instructions(target *to, tern_error *err)
+{
+    const char *level = getenv("TERN_CUDA");
+    if (!level || !level[0]) return TERN_OK;
+    if (strcmp(level, "mma") != 0)
+        return tern_fail(err, TERN_E_USAGE,
+                         "TERN_CUDA is '%s': the only value is mma, which leaves wgmma unused",
+                         level);
+    to->wgmma = 0;
+    return TERN_OK;
+}
+
 static int gpu_open(tern_device **out, int index, const tern_device_options *options,
                     tern_error *err)
 {
@@ -143,7 +157,10 @@ static int gpu_open(tern_device **out, int index, const tern_device_options *opt
     if (error == cudaSuccess)
         error = cudaStreamCreateWithFlags(&device->setup, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaMallocHost((void **)&device->staging, STAGING_BYTES);
+    device->to.stream = device->setup;
+    if (error == cudaSuccess) error = probe_wgmma(&device->to.wgmma, device->to);
     status = gpu_status(error, name, "opening", err);
+    if (status == TERN_OK) status = lower_instructions(&device->to, err);
     if (status != TERN_OK) {
         gpu_close(&device->base);
         return status;

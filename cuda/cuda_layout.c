@@ -43,7 +43,9 @@ tern_cuda_quant_parts tern_cuda_quant_parts_of(int t, int k)
     tern_cuda_quant_parts parts;
     parts.sum = tern_round_up((size_t)t * sizeof(float), PART_ALIGNMENT);
     parts.q = 2 * parts.sum;
-    parts.bytes = parts.q + (size_t)t * (size_t)tern_cuda_pad_k(k);
+    const size_t rows = t < TERN_CUDA_IMAGE_TOK ? (size_t)t
+                                                : tern_round_up((size_t)t, TERN_CUDA_IMAGE_ROWS);
+    parts.bytes = parts.q + rows * (size_t)tern_cuda_pad_k(k);
     return parts;
 }
 

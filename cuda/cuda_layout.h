@@ -43,8 +43,17 @@ tern_cuda_weight_parts tern_cuda_weight_parts_of(const tern_weight_desc *desc);
 /* The backend's weight_layout. */
 int tern_cuda_weight_layout(tern_weight_layout *out, const tern_weight_desc *desc, tern_error *err);
 
+/* Quantised activations. A batch of fewer than IMAGE_TOK tokens has q s8 [t, k_pad], row-major. A
+ * larger one is cut into images of 8 tokens x 128 columns, 1024 bytes in the 128-byte swizzle that
+ * wgmma reads: columns 16*c .. +15 of row r stand at byte 128*r + 16 * (c ^ r). Image (K, T) of
+ * columns K and tokens T begins at byte (K * ceil(t/8) + T) * 1024, so that one bulk copy brings
+ * 128 columns of neighbouring tokens. Rows of the last image beyond t hold anything. */
+#define TERN_CUDA_IMAGE_TOK 16
+#define TERN_CUDA_IMAGE_ROWS 8
+#define TERN_CUDA_IMAGE_BYTES 1024
+
 /* Offsets inside a region of quantised activations of up to t rows: scale f32 [t] at 0, sum s32
- * [t], q s8 [t, k_pad], row-major. */
+ * [t], q. */
 typedef struct tern_cuda_quant_parts {
     size_t sum, q, bytes;
 } tern_cuda_quant_parts;

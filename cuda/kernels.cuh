@@ -24,6 +24,7 @@ struct target {
     int n_sm;
     int arch;                    /* 75, 80, 86, 89, 90, 120: of the device */
     int smem_bytes;              /* shared memory that one CTA may ask for */
+    int wgmma;                   /* kernels may use it: probe_wgmma() found it */
 };
 
 /* The first fault of a stream: kernels store `code` | kind where *word is still 0. */
@@ -33,7 +34,7 @@ struct fault_sink {
     unsigned long long code;     /* op kind, layer, vocabulary: cuda_program.cuh packs them */
 };
 
-/* Quantised activations, rows of k_pad. */
+/* Quantised activations; quant.cuh knows the order of q. */
 struct quant_view {
     int8_t *q;                   /* [t, k_pad]; columns k .. k_pad are 0 */
     float *scale;                /* [t] */
@@ -149,6 +150,9 @@ struct linear_args {
     unsigned *tickets;           /* TERN_CUDA_TICKETS counters, zero before and after a launch */
 };
 cudaError_t launch_linear(const linear_args &a, const target &to);
+
+/* Whether the machine code that the device takes from this build has wgmma. Synchronous. */
+cudaError_t probe_wgmma(int *has, const target &to);
 
 /* ---- attention ------------------------------------------------------------------------------ */
 

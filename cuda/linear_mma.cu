@@ -65,9 +65,8 @@ static __device__ inline void mma_fetch(uint8_t *slot, const linear_job &job, co
         const int row = i / 8; /* of the slot: slice of k, token */
         const int tok = clamp_to(at.tok0 + row % T::TOK, job.a.n_tok - 1);
         const int block = clamp_to(block0 + row / T::TOK, at.end - 1);
-        const size_t from = (size_t)tok * (size_t)job.a.q.k_pad + (size_t)block * TERN_CUDA_COLS;
-        copy16_async(slot + T::A_BYTES + row * MMA_PITCH + i % 8 * 16,
-                     job.a.q.q + from + i % 8 * 16);
+        const size_t from = quant_at(job.a.n_tok, job.a.q.k_pad, tok, 8 * block + i % 8);
+        copy16_async(slot + T::A_BYTES + row * MMA_PITCH + i % 8 * 16, job.a.q.q + from);
     }
 }
 

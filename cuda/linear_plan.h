@@ -17,10 +17,16 @@ typedef enum tern_linear_kernel {
     TERN_LINEAR_MMA_32,
     TERN_LINEAR_MMA_64,
     TERN_LINEAR_MMA_64_WIDE,
+    TERN_LINEAR_WGMMA_16,
+    TERN_LINEAR_WGMMA_32,
+    TERN_LINEAR_WGMMA_64,
+    TERN_LINEAR_WGMMA_128,
+    TERN_LINEAR_WGMMA_128_WIDE,
     TERN_N_LINEAR_KERNELS,
 } tern_linear_kernel;
 
-/* A tile of the product belongs to `split` CTAs, each with its part of k. */
+/* A tile of the product belongs to `split` CTAs, each with its part of k; with wgmma the first
+ * n_whole tiles, whole waves of them, belong to one CTA each. */
 typedef struct tern_linear_tile {
     int rows, tokens; /* of the tile: rows of the matrix, tokens */
     int k_warps;      /* warps of a CTA that share its k */
@@ -28,13 +34,16 @@ typedef struct tern_linear_tile {
 
 typedef struct tern_linear_plan {
     tern_linear_kernel kernel;
-    int n_row_tiles, n_tok_tiles, split;
+    int n_row_tiles, n_tok_tiles, split, n_whole;
 } tern_linear_plan;
 
 tern_linear_tile tern_cuda_linear_tile(tern_linear_kernel kernel);
 
 /* n_tok, n_out, k, n_sm >= 1. */
 tern_linear_plan tern_cuda_linear_plan(int n_tok, int n_out, int k, int n_sm);
+
+/* The same for a device with wgmma, n_tok >= TERN_CUDA_IMAGE_TOK. The plan above is its twin. */
+tern_linear_plan tern_cuda_linear_plan_wgmma(int n_tok, int n_out, int k, int n_sm);
 
 #ifdef __cplusplus
 }

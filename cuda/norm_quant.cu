@@ -5,6 +5,7 @@
  * Prediction: a row of 2560 is 10 KB in and 2.5 KB out; what it costs is the chain of reductions,
  * about 2 us a launch, whatever the number of rows up to that of SMs. */
 #include "cuda/launch.cuh"
+#include "cuda/quant.cuh"
 #include "cuda/row.cuh"
 
 namespace TERN_GPU {
@@ -23,9 +24,15 @@ static __device__ inline float row_mean(const float *x, int k, float *smem)
     return row_tree_sum(partial, smem) / (float)k;
 }
 
-/* q of the row with its padding, columns by fours; returns this thread's part of the row sum. */
-static __device__ inline int quantise(uint32_t *q, const norm_quant_args &a, const float *x,
-                                      float mean, float factor)
+/* Word w, of four columns, of token t. */
+static __device__ inline uint32_t *word_of(const norm_quant_args &a, int t, int w)
+{
+    return (uint32_t *)(a.out.q + quant_at(a.n_tok, a.out.k_pad, t, w / 4)) + w % 4;
+}
+
+/* q of row t with its padding, columns by fours; returns this thread's part of the row sum. */
+static __device__ inline int quantise(const norm_quant_args &a, int t, const float *x, float mean,
+                                      float factor)
 {
     int sum = 0;
     for (int w = (int)threadIdx.x; w < a.out.k_pad / 4; w += ROW_THREADS) {
@@ -37,7 +44,7 @@ static __device__ inline int quantise(uint32_t *q, const norm_quant_args &a, con
             sum += v;
             word |= (uint32_t)(uint8_t)v << (8 * b);
         }
-        q[w] = word;
+        *word_of(a, t, w) = word;
     }
     return sum;
 }
@@ -47,12 +54,11 @@ static __global__ void norm_quant_kernel(norm_quant_args a)
     float *smem = (float *)SMEM();
     const int t = (int)blockIdx.x, thread = (int)threadIdx.x;
     const float *x = a.x + t * a.ldx;
-    uint32_t *q = (uint32_t *)(a.out.q + (size_t)t * (size_t)a.out.k_pad);
 
     const float mean = a.subtract_mean ? row_mean(x, a.k, smem) : 0.0f;
     const float ss = row_sum_squares(x, mean, a.k, smem);
     if (!is_finite(ss)) {
-        for (int w = thread; w < a.out.k_pad / 4; w += ROW_THREADS) q[w] = 0;
+        for (int w = thread; w < a.out.k_pad / 4; w += ROW_THREADS) *word_of(a, t, w) = 0;
         if (thread != 0) return;
         a.out.scale[t] = 0.0f;
         a.out.sum[t] = 0;
@@ -65,7 +71,7 @@ static __global__ void norm_quant_kernel(norm_quant_args a)
     largest = row_max(largest, smem);
     const float r = a.gain ? inverse_rms(ss, a.k, a.eps) : 1.0f;
     const float range = quant_range(largest, r);
-    const int sum = row_sum(quantise(q, a, x, mean, (127.0f / range) * r), (int *)smem);
+    const int sum = row_sum(quantise(a, t, x, mean, (127.0f / range) * r), (int *)smem);
     if (thread != 0) return;
     a.out.scale[t] = range / 127.0f;
     a.out.sum[t] = sum;

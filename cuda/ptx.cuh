@@ -17,7 +17,7 @@
 
 /* The dynamic shared memory of the CTA: the only shared memory a kernel has. */
 #define SMEM() tern_shared_memory
-extern __shared__ __align__(128) uint8_t tern_shared_memory[];
+extern __shared__ __align__(1024) uint8_t tern_shared_memory[];
 
 /* c + sum over the four bytes of a (unsigned) times b (signed). */
 static __device__ __forceinline__ int dp4a_us(uint32_t a, uint32_t b, int c)
@@ -150,6 +150,148 @@ static __device__ __forceinline__ void wait_predecessor(void)
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+
+/* ---- Hopper: wgmma, bulk copies, mbarriers (sm_90a alone) ---------------------------------------
+ * Where has_wgmma() is 0 the functions below do nothing, and no kernel may call them. */
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define TERN_ASM_HOPPER(...) asm volatile(__VA_ARGS__)
+#define TERN_HAS_WGMMA 1
+#else
+#define TERN_ASM_HOPPER(...) (void)0
+#define TERN_HAS_WGMMA 0
+#endif
+
+/* Whether the machine code that runs was made for sm_90a: a constant. */
+static __device__ __forceinline__ int has_wgmma(void)
+{
+    return TERN_HAS_WGMMA;
+}
+
+static __device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+/* Makes *bar (in shared memory, 8-byte aligned) a barrier whose phases end when `count` arrivals
+ * have come and all bytes that were expected are there. Phase 0 is the first. By one thread; then
+ * mbarrier_init_fence() by it and __syncthreads(). */
+static __device__ __forceinline__ void mbarrier_init(uint64_t *bar, unsigned count)
+{
+    TERN_ASM_HOPPER("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(bar)),
+                    "r"(count) : "memory");
+}
+
+/* Shows the barriers that this thread initialised to the engine of the bulk copies. */
+static __device__ __forceinline__ void mbarrier_init_fence(void)
+{
+    TERN_ASM_HOPPER("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+/* Arrives, after everything that this thread did. */
+static __device__ __forceinline__ void mbarrier_arrive(uint64_t *bar)
+{
+    TERN_ASM_HOPPER("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(bar))
+                    : "memory");
+}
+
+/* Arrives, and lets the phase wait for that many bytes of bulk copies besides. */
+static __device__ __forceinline__ void mbarrier_expect(uint64_t *bar, unsigned bytes)
+{
+    TERN_ASM_HOPPER("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                        shared_address(bar)), "r"(bytes) : "memory");
+}
+
+/* Waits until phase `parity` of the last two has ended: the current phase has the other parity.
+ * Whatever led to its end is seen afterwards. */
+static __device__ __forceinline__ void mbarrier_wait(uint64_t *bar, unsigned parity)
+{
+    uint32_t done = !TERN_HAS_WGMMA;
+    while (!done)
+        TERN_ASM_HOPPER("{ .reg .pred p;\n\t"
+                        "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\t"
+                        "selp.u32 %0, 1, 0, p; }"
+                        : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
+}
+
+/* Copies `bytes` from global to shared memory, all three multiples of 16, by one thread; *bar is
+ * told when they are there. */
+static __device__ __forceinline__ void bulk_copy(void *to, const void *from, unsigned bytes,
+                                                 uint64_t *bar)
+{
+    TERN_ASM_HOPPER("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                    "[%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from), "r"(bytes),
+                    "r"(shared_address(bar)) : "memory");
+}
+
+/* The descriptor of operand B: rows of 128 bytes of k, one for each column n, groups of eight rows
+ * behind each other; 16-byte chunk c of row r stands at chunk c ^ r % 8 (swizzle of 128 bytes).
+ * `rows` is aligned to 1024 bytes; 32 bytes of k further is 2 more. */
+static __device__ __forceinline__ uint64_t wgmma_operand(const void *rows)
+{
+    return (uint64_t)(shared_address(rows) >> 4) | (uint64_t)1 << 16 /* unused with swizzle */ |
+           (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+}
+
+/* By the 128 threads of four warps, the first of them 4i. The fence stands before the first wgmma
+ * of a group and after every access to its registers; a commit closes the group; the wait returns
+ * when at most N groups are under way. Until then nobody touches d and a of its wgmma. */
+static __device__ __forceinline__ void wgmma_fence(void)
+{
+    TERN_ASM_HOPPER("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+static __device__ __forceinline__ void wgmma_commit(void)
+{
+    TERN_ASM_HOPPER("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+template <int N> static __device__ __forceinline__ void wgmma_wait(void)
+{
+    TERN_ASM_HOPPER("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+
+/* Stands between the making of `a` and the fence: without it the compiler could make it later. */
+static __device__ __forceinline__ void wgmma_ready(uint32_t a[4])
+{
+    asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3])::"memory");
+}
+
+/* Stands between a wait and the use of the sums: without it the compiler, which believes that a
+ * wgmma is done at once, could use them before the wait. */
+template <int N> static __device__ __forceinline__ void wgmma_done(int d[N / 2])
+{
+    UNROLL for (int i = 0; i < N / 2; i++) asm volatile("" : "+r"(d[i])::"memory");
+}
+
+/* d [64 x N] += a [64 x 32] (unsigned) * b [32 x N] (signed). Warp w of four has rows 16w .. +15,
+ * and there a is as in mma_us, d[4j .. 4j + 3] as its d for columns 8j .. 8j + 7; `b` is a
+ * descriptor. */
+template <int N>
+static __device__ __forceinline__ void wgmma_us(int d[N / 2], const uint32_t a[4], uint64_t b);
+
+#define TERN_D4(i) "+r"(d[i]), "+r"(d[i + 1]), "+r"(d[i + 2]), "+r"(d[i + 3])
+#define TERN_D8(i) TERN_D4(i), TERN_D4(i + 4)
+#define TERN_D16(i) TERN_D8(i), TERN_D8(i + 8)
+#define TERN_D32(i) TERN_D16(i), TERN_D16(i + 16)
+#define TERN_D64(i) TERN_D32(i), TERN_D32(i + 32)
+#define TERN_P8 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define TERN_P16 TERN_P8 ",%8,%9,%10,%11,%12,%13,%14,%15"
+#define TERN_P32 TERN_P16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define TERN_P64                                                                                   \
+    TERN_P32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"                    \
+             ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define TERN_WGMMA(n, sums, places, a0, a1, a2, a3, b0)                                            \
+    template <> __device__ __forceinline__ void wgmma_us<n>(int *d, const uint32_t *a, uint64_t b) \
+    {                                                                                              \
+        TERN_ASM_HOPPER("wgmma.mma_async.sync.aligned.m64n" #n "k32.s32.u8.s8 {" places            \
+                        "}, {%" #a0 ",%" #a1 ",%" #a2 ",%" #a3 "}, %" #b0 ", 1;"                   \
+                        : sums : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));              \
+    }
+TERN_WGMMA(16, TERN_D8(0), TERN_P8, 8, 9, 10, 11, 12)
+TERN_WGMMA(32, TERN_D16(0), TERN_P16, 16, 17, 18, 19, 20)
+TERN_WGMMA(64, TERN_D32(0), TERN_P32, 32, 33, 34, 35, 36)
+TERN_WGMMA(128, TERN_D64(0), TERN_P64, 64, 65, 66, 67, 68)
+#undef TERN_WGMMA
 
 #endif /* TERN_EMU */
 #endif

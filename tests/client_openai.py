@@ -121,6 +121,22 @@ class OpenAI(unittest.TestCase):
         self.assertEqual(lines[-1], "data: [DONE]")
         json.loads(lines[0][6:])
 
+    def test_plan(self):
+        """The plan of the server, and its forecast beside the measured times."""
+        plan = json.loads(self.server.get("/plan"))
+        self.assertEqual(plan["workload"]["seqs"], 8)
+        self.assertEqual(plan["devices"][0]["name"], "cpu:0")
+        self.assertGreater(plan["devices"][0]["total_bytes"], 1 << 20)
+        self.assertGreater(plan["forecast"]["decode_tok_s"], 0)
+        answer = json.loads(self.server.post("/v1/completions", {
+            "prompt": "The sea", "max_tokens": 8, "ignore_eos": True}))
+        self.assertGreater(answer["timings"]["predicted_prompt_ms"], 0)
+        self.assertGreater(answer["timings"]["predicted_decode_ms"], 0)
+
+    def test_planned_server(self):
+        with Server("--plan", "auto", "-t", "1", "-c", "256") as server:
+            self.assertEqual(json.loads(server.get("/plan"))["workload"]["ctx"], 256)
+
     def test_vllm_bench(self):
         text = self.server.post("/v1/completions", {
             "model": "demo", "prompt": "The sea", "repetition_penalty": 1.0, "max_tokens": 6,

@@ -38,6 +38,7 @@ static inline tern_server_options server_defaults(void)
                                  .max_tok = 1 << 20,
                                  .max_body_bytes = 1 << 16,
                                  .max_client_connections = 100,
+                                 .queue_timeout_s = 60,
                                  .first_token_timeout_s = 60,
                                  .request_timeout_s = 120};
 }

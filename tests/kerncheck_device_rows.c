@@ -209,4 +209,11 @@ void kd_check_linear(kd_run *run)
     check_linear(run, 20, 40000, 9, 1);
     check_linear(run, 700, 256, 1, 0); /* many row groups, few columns */
     check_linear(run, 700, 256, 40, 0);
+    static const int edges[][3] = {/* of the largest tiles, whole and split */
+                                   {128, 128, 16},   {127, 1029, 128}, {129, 640, 129},
+                                   {256, 1300, 127}, {255, 513, 256},  {257, 1029, 257},
+                                   {384, 1664, 130}, {640, 1100, 64},  {385, 2000, 48},
+                                   {300, 2000, 257}};
+    for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++)
+        check_linear(run, edges[i][0], edges[i][1], edges[i][2], (int)i % 2);
 }

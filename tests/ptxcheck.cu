@@ -108,6 +108,55 @@ static __global__ void ticket_kernel(words w)
     w.out[2 * N_CTA] = sum;
 }
 
+/* ---- and of Hopper: four warps a CTA --------------------------------------------------------- */
+
+#define WGMMA_NAME "mbarrier_*, bulk_copy, wgmma_*"
+enum {
+    N_CTA_HOPPER = 4,
+    WG = 128,
+    WGMMA_IN = 512 /* words of a CTA: four of A for each thread, and their bytes are B as well */
+};
+
+static __global__ void probe_kernel(words w)
+{
+    w.out[0] = (uint32_t)has_wgmma();
+}
+
+/* B is 16 columns in rows of 128 bytes, the words of the CTA; steps 1 and 2 of its k are used, and
+ * the second half of it comes through the same barrier as the first. */
+static __global__ void wgmma_kernel(words w)
+{
+    const int i = (int)threadIdx.x, cta = (int)blockIdx.x;
+    const uint32_t *in = w.in + cta * WGMMA_IN;
+    uint64_t *full = (uint64_t *)(void *)(SMEM() + WGMMA_IN * 4), *read = full + 1;
+    if (i == 0) {
+        mbarrier_init(full, 1);
+        mbarrier_init(read, WG);
+        mbarrier_init_fence();
+    }
+    __syncthreads();
+    for (int half = 0; half < 2 && i == 0; half++) {
+        const int first = half * WGMMA_IN / 2;
+        mbarrier_expect(full, WGMMA_IN * 2);
+        bulk_copy(SMEM() + first * 4, in + first, WGMMA_IN * 2, full);
+        mbarrier_wait(full, (unsigned)half);
+    }
+    __syncthreads();
+    mbarrier_wait(full, 1);
+    uint32_t a[4] = {in[4 * i], in[4 * i + 1], in[4 * i + 2], in[4 * i + 3]};
+    int sums[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    wgmma_ready(a);
+    wgmma_fence();
+    for (unsigned step = 1; step < 3; step++)
+        wgmma_us<16>(sums, a, wgmma_operand(SMEM()) + 2 * step);
+    wgmma_commit();
+    wgmma_wait<0>();
+    wgmma_done<16>(sums);
+    mbarrier_arrive(read);
+    mbarrier_wait(read, 0);
+    for (int s = 0; s < 8; s++) w.out[(cta * WG + i) * 8 + s] = (uint32_t)sums[s];
+}
+
 /* ---- the same as loops ----------------------------------------------------------------------- */
 
 static int byte_of(uint32_t word, int i, int is_signed)
@@ -179,6 +228,21 @@ static void expect_ticket(uint32_t *out, const uint32_t *in)
     }
 }
 
+static void expect_wgmma(uint32_t *out, const uint32_t *in)
+{
+    for (int i = 0; i < N_CTA_HOPPER * WG * 8; i++) {
+        const uint32_t *of_cta = in + i / (WG * 8) * WGMMA_IN;
+        const int thread = i / 8 % WG, s = i % 8, column = s / 4 * 8 + thread % 4 * 2 + s % 2;
+        int sum = s;
+        for (int k = 0; k < 64; k++) { /* step 1 and step 2, of the same A */
+            const int lane = thread / 4 * 4 + k % 16 / 4, p = s / 2 % 2 + k % 32 / 16 * 2;
+            const int at = column * 128 + ((2 + k / 16) ^ (column % 8)) * 16 + k % 16;
+            sum += byte_of(of_cta[4 * lane + p], k % 4, 0) * byte_of(of_cta[at / 4], at % 4, 1);
+        }
+        out[i] = (uint32_t)sum;
+    }
+}
+
 /* CTAs come in any order: every ticket must be there once. */
 static void sort_tickets(uint32_t *out)
 {
@@ -200,6 +264,7 @@ static const struct check {
     void (*order)(uint32_t *out); /* or NULL */
     int n_in, n_out;
     size_t smem_bytes;
+    unsigned n_cta = N_CTA, n_threads = LANES;
 } checks[] = {
     {"dp4a_us, dp4a_ss", dp4a_kernel, expect_dp4a, NULL, 3 * THREADS, 2 * THREADS, 0},
     {"mma_us, mma_ss", mma_kernel, expect_mma, NULL, 10 * THREADS, 8 * THREADS, 0},
@@ -207,6 +272,8 @@ static const struct check {
      LANES * 16},
     {"copy16_async, copy_commit, copy_wait", copy_kernel, expect_copy, NULL, 8 * THREADS,
      8 * THREADS, 2 * LANES * 16},
+    {WGMMA_NAME, wgmma_kernel, expect_wgmma, NULL, N_CTA_HOPPER * WGMMA_IN, N_CTA_HOPPER * WG * 8,
+     WGMMA_IN * 4 + 16, N_CTA_HOPPER, WG},
     {"take_ticket, wait_flag", ticket_kernel, expect_ticket, sort_tickets, N_CTA, 2 * N_CTA + 1, 0},
 };
 
@@ -230,7 +297,7 @@ static cudaError_t run_check(uint32_t *got, const uint32_t *in, const check *c, 
     error = cudaMemcpyAsync(device, in, in_bytes, cudaMemcpyHostToDevice, to.stream);
     if (error == cudaSuccess) error = cudaMemsetAsync(w.counter, 0, sizeof(unsigned), to.stream);
     if (error == cudaSuccess)
-        error = launch(c->kernel, w, dim3(N_CTA), dim3(LANES), c->smem_bytes, to);
+        error = launch(c->kernel, w, dim3(c->n_cta), dim3(c->n_threads), c->smem_bytes, to);
     if (error == cudaSuccess)
         error = cudaMemcpyAsync(got, w.out, out_bytes, cudaMemcpyDeviceToHost, to.stream);
     if (error == cudaSuccess) error = cudaStreamSynchronize(to.stream);
@@ -242,6 +309,11 @@ static cudaError_t run_check(uint32_t *got, const uint32_t *in, const check *c, 
 static int check_one(const check *c, uint32_t *device)
 {
     static uint32_t in[MAX_WORDS], want[MAX_WORDS], got[MAX_WORDS];
+    static const check probe = {"has_wgmma", probe_kernel, NULL, NULL, 0, 1, 0, 1, 1};
+    if (c->n_threads == WG && run_check(got, in, &probe, device) == cudaSuccess && !got[0]) {
+        printf("%-38s not in this machine code\n", c->name);
+        return 0;
+    }
     draw(in, c->n_in);
     c->expect(want, in);
     const cudaError_t error = run_check(got, in, c, device);

@@ -166,6 +166,28 @@ static void test_every_failure_on_two_devices(void **state)
     check_every_failure("cpu:0,cpu:1");
 }
 
+/* A buffer of two sides and their copies, with allocation n failing. The self-test leaves values
+ * on the stack, so that nobody finds zeros there by luck. */
+static void test_checking_device_fails_cleanly(void **state)
+{
+    (void)state;
+    tern_device *device;
+    tern_buffer *buffer;
+    int status = TERN_E_FIT, n = 0;
+    assert_int_equal(tern_device_open(&device, "check:cpu", NULL, NULL), TERN_OK);
+    while (status != TERN_OK) {
+        assert_int_equal(tern_device_self_test(device, NULL), TERN_OK);
+        count_from_here(++n);
+        status = tern_buffer_create(&buffer, device, 4096, NULL);
+        count_from_here(0);
+        assert_true(status == TERN_OK || status == TERN_E_FIT);
+        assert_int_equal(tern_device_used_bytes(device), status == TERN_OK ? 4096 : 0);
+    }
+    assert_true(n > 5);
+    tern_buffer_destroy(buffer);
+    tern_device_close(device);
+}
+
 /* A conversation to ids, with allocation n failing. */
 static void test_prompts_fail_cleanly(void **state)
 {
@@ -195,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wrappers_count), cmocka_unit_test(test_steps_allocate_nothing),
         cmocka_unit_test(test_every_failure), cmocka_unit_test(test_every_failure_on_two_devices),
+        cmocka_unit_test(test_checking_device_fails_cleanly),
         cmocka_unit_test(test_prompts_fail_cleanly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

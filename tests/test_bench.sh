@@ -35,11 +35,17 @@ small="--preset tiny --pp 16 --tg 8 --reps 1 -t 1"
 json=$("$tern" bench $small --json)
 has "$json" '"machine"' '"commit"' '"level"' '"threads": 1' '"kv": "f16"' '"head": "i16"' \
     '"limits"' '"read_gb_s"' '"int8_gmac_s"' '"tests"' '"name": "pp16"' '"name": "tg8"' \
-    '"tok_s"' '"spread"' '"limit_tok_s"' '"of_limit"' '"bytes"' '"samples"'
+    '"tok_s"' '"spread"' '"limit_tok_s"' '"of_limit"' '"bytes"' '"samples"' '"engine_us"'
 
 markdown=$("$tern" bench $small --depth 0,20 --batch 1,3 --kv i8 --head i8 -c 200)
 has "$markdown" 'KV i8, head i8' '| test | threads |' '| pp16 | 1 |' '| tg8 | 1 |' \
     '| tg8@20 | 1 |' '| tg8x3 | 1 |' '| tg8x3@20 | 1 |'
+
+# Prompts of whole pages, again and again and side by side: none may be found in the prefix cache.
+"$tern" bench --preset tiny --pp 192 --tg 4 --depth 128 --batch 2 --reps 3 -t 1 > /dev/null
+
+chunks=$("$tern" bench $small --chunk 5)
+has "$chunks" '| pp16 | 1 |'
 
 deep=$("$tern" bench $small --pp 0 --depth 20) # the context is sized by the tests
 has "$deep" '| tg8@20 | 1 |'
@@ -49,6 +55,11 @@ has "$csv" 'name,threads,tok_s,spread,limit_tok_s,of_limit,bytes' 'tg4,2,'
 [ "$(printf '%s\n' "$csv" | wc -l)" = 2 ] || fail "two lines of CSV expected:" "$csv"
 
 refused "'7b' is no preset: use one of 2b4t, large, 3b, llama3-8b, falcon3-1b" --preset 7b
+whole=$("$tern" bench $small --pp 0 --tg 0 --pg 24,8 --json)
+has "$whole" '"name": "pp24+tg8"' '"of_limit"'
+
+refused '--pg is' --preset tiny --pg 24
+refused '--pg is' --preset tiny --pg 24,0
 refused 'nothing to time' --preset tiny --pp 0 --tg 0
 refused '--depth is' --preset tiny --depth 0,x
 refused '--depth is' --preset tiny --depth ''

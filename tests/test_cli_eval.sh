@@ -57,6 +57,9 @@ test_kld() {
         fail "8 bits: $(cat "$tmp/out")"
     fine eval kld -f "$tmp/text" -w 32
     grep -q '^KL divergence 0 ' "$tmp/out" || fail "answer: $(cat "$tmp/out")"
+    fine plan --save "$tmp/plan.json" --kv i8 -c 64 --prompt 8 --out 8
+    call eval kld -f "$tmp/text" -w 32 --plan "$tmp/plan.json"
+    [ "$code" = 2 ] || fail "a base of another KV type than asked for: exit code $code"
     refused 2 'vocabularies 4096' eval kld -f "$tmp/text" -w 32 --base "$golden"
     refused 3 "$tmp/none" eval kld -f "$tmp/text" --base "$tmp/none"
     refused 2 '--base-kv f16|i8' eval kld -f "$tmp/text" --base-kv x

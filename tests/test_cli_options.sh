@@ -17,6 +17,8 @@ test_units() {
 }
 
 test_suggestions() {
+    refused 2 '--json=1 no value' run --json=1
+    refused 2 '--help=1 no value' run --help=1
     refused 2 'rum `tern run`?' rum
     refused 2 'tokenise `tern tokenize`?' tokenise
     refused 2 '--promt --prompt? --help' run --promt x

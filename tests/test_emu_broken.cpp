@@ -141,6 +141,91 @@ static __global__ void dead_wait_kernel(io_args a)
     a.out[i] = a.in[(i + 1) % n];
 }
 
+/* ---- bulk copies and wgmma ------------------------------------------------------------------- */
+
+/* The mistakes of a ring, as its kernel makes them. */
+enum ring_mistake { WRONG_PHASE, EARLY_REUSE, NO_INIT_FENCE, LOST_BYTES };
+
+#define RING_BYTES 512 /* of its one slot; the barriers stand behind */
+
+/* The input in two stages through a ring of one slot, whose barriers say full and empty. */
+template <ring_mistake M> static __global__ void ring_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, wanted = (i + 1) % blockDim.x;
+    uint64_t *full = (uint64_t *)(void *)(SMEM() + RING_BYTES), *empty = full + 1;
+    const uint32_t *slot = (const uint32_t *)(const void *)SMEM();
+    if (i == 0) {
+        mbarrier_init(full, 1);
+        mbarrier_init(empty, blockDim.x / 32);
+        if (!(broken(a) && M == NO_INIT_FENCE)) mbarrier_init_fence();
+    }
+    __syncthreads();
+    for (unsigned stage = 0; stage < 2; stage++) {
+        if (i == 0) {
+            if (!(broken(a) && M == EARLY_REUSE)) mbarrier_wait(empty, (stage & 1) ^ 1);
+            mbarrier_expect(full, RING_BYTES + (broken(a) && M == LOST_BYTES ? 16 : 0));
+            bulk_copy(SMEM(), a.in + stage * RING_BYTES / 4, RING_BYTES, full);
+        }
+        mbarrier_wait(full, (stage & 1) ^ (broken(a) && M == WRONG_PHASE));
+        if (wanted / (RING_BYTES / 4) == stage) a.out[i] = slot[wanted % (RING_BYTES / 4)];
+        __syncwarp();
+        if (i % 32 == 0) mbarrier_arrive(empty);
+    }
+}
+
+enum wgmma_mistake { NO_WAIT, NO_FENCE, NO_COMMIT, EARLY_A };
+
+#define B_BYTES 2048 /* 16 columns in rows of 128 bytes; the input twice */
+
+/* Register p of A in thread i. */
+static __device__ uint32_t a_of(const io_args &a, unsigned i, unsigned p)
+{
+    return a.in[(4 * i + p) % N_WORDS];
+}
+
+/* Sum `s` of thread i, from the layouts in ptx.cuh. */
+static __device__ int sum_of(const io_args &a, unsigned i, unsigned s)
+{
+    const uint8_t *b = (const uint8_t *)(const void *)a.in;
+    const unsigned column = s / 4 * 8 + i % 4 * 2 + s % 2;
+    int sum = (int)s;
+    for (unsigned k = 0; k < 32; k++) {
+        const unsigned lane = i / 4 * 4 + k % 16 / 4, p = s / 2 % 2 + k / 16 * 2;
+        const unsigned at = column % 8 * 128 + ((k / 16) ^ column % 8) * 16 + k % 16;
+        sum += (int)(a_of(a, lane, p) >> 8 * (k % 4) & 255) * (int8_t)b[at];
+    }
+    return sum;
+}
+
+template <wgmma_mistake M> static __global__ void wgmma_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x, n = blockDim.x;
+    uint64_t *full = (uint64_t *)(void *)(SMEM() + B_BYTES);
+    if (i == 0) {
+        mbarrier_init(full, 1);
+        mbarrier_init_fence();
+        mbarrier_expect(full, B_BYTES);
+        for (int half = 0; half < 2; half++)
+            bulk_copy(SMEM() + half * B_BYTES / 2, a.in, B_BYTES / 2, full);
+    }
+    __syncthreads();
+    mbarrier_wait(full, 0);
+    uint32_t regs[4];
+    int sums[8];
+    for (unsigned p = 0; p < 4; p++) regs[p] = a_of(a, i, p);
+    for (int s = 0; s < 8; s++) sums[s] = s;
+    if (!(broken(a) && M == NO_FENCE)) wgmma_fence();
+    wgmma_us<16>(sums, regs, wgmma_operand(SMEM()));
+    if (!(broken(a) && M == NO_COMMIT)) wgmma_commit();
+    if (broken(a) && M == EARLY_A) regs[0] = 0;
+    if (!(broken(a) && M == NO_WAIT)) wgmma_wait<0>();
+    wgmma_done<16>(sums);
+    unsigned wrong = 0;
+    for (unsigned s = 0; s < 8; s++) wrong += sums[s] != sum_of(a, i, s);
+    __syncthreads(); /* the registers of all are still there */
+    a.out[i] = a.in[(i + 1) % n] + wrong;
+}
+
 /* ---- one process for one kernel -------------------------------------------------------------- */
 
 enum verdict { PASSED = 50, WRONG, FAILED };
@@ -150,6 +235,7 @@ struct mistake {
     void (*kernel)(io_args);
     cudaError_t code; /* how the device has to fail; cudaSuccess: the result is wrong */
     const char *says; /* what the report has to contain */
+    size_t smem_bytes = N_WORDS * 4;
 };
 
 static const mistake mistakes[] = {
@@ -173,10 +259,23 @@ static const mistake mistakes[] = {
     {"a partial mask", partial_mask_kernel, cudaErrorLaunchFailure, "with mask 0000ffff"},
     {"a dead wait", dead_wait_kernel, cudaErrorLaunchTimeout,
      "thread (1,0,0) waits in wait_flag"},
+    {"a wait for the wrong phase", ring_kernel<WRONG_PHASE>, cudaErrorLaunchTimeout,
+     "waits in mbarrier_wait"},
+    {"a slot reused before it is read", ring_kernel<EARLY_REUSE>, cudaErrorLaunchTimeout,
+     "waits in mbarrier_wait"},
+    {"mbarriers that no fence has shown", ring_kernel<NO_INIT_FENCE>, cudaErrorLaunchFailure,
+     "whose initialisation no fence has shown"},
+    {"bytes that never come", ring_kernel<LOST_BYTES>, cudaErrorLaunchTimeout,
+     "waits in mbarrier_wait"},
+    {"missing wait for wgmma", wgmma_kernel<NO_WAIT>, cudaSuccess, "", B_BYTES + 8},
+    {"missing fence before wgmma", wgmma_kernel<NO_FENCE>, cudaErrorLaunchFailure,
+     "in a group without a wgmma_fence", B_BYTES + 8},
+    {"missing commit of wgmma", wgmma_kernel<NO_COMMIT>, cudaSuccess, "", B_BYTES + 8},
+    {"A written before its wgmma is done", wgmma_kernel<EARLY_A>, cudaSuccess, "", B_BYTES + 8},
 };
 
 /* One launch of 256 threads with `n` as given; io_args.n < 0 breaks the kernel. */
-static cudaError_t try_kernel(void (*kernel)(io_args), int n, const uint32_t *in, uint32_t *out)
+static cudaError_t try_kernel(const mistake *m, int n, const uint32_t *in, uint32_t *out)
 {
     io_args a = {};
     uint32_t *given;
@@ -188,7 +287,7 @@ static cudaError_t try_kernel(void (*kernel)(io_args), int n, const uint32_t *in
     ok(cudaMemcpy(given, in, bytes, cudaMemcpyHostToDevice));
     a.in = given;
     a.n = n;
-    ok(launch(kernel, a, 1, N_WORDS, bytes, target()));
+    ok(launch(m->kernel, a, 1, N_WORDS, m->smem_bytes, target()));
     const cudaError_t status = cudaDeviceSynchronize();
     if (status != cudaSuccess) return status;
     return cudaMemcpy(out, a.out, bytes, cudaMemcpyDeviceToHost);
@@ -200,7 +299,7 @@ static int child(const mistake *m, int n, uint64_t seed)
     uint32_t in[N_WORDS], out[N_WORDS];
     fill(in, N_WORDS, 8);
     tern_emu_set_seed(seed);
-    const cudaError_t status = try_kernel(m->kernel, n, in, out);
+    const cudaError_t status = try_kernel(m, n, in, out);
     if (status != cudaSuccess)
         return status == m->code && strstr(tern_emu_report(HOPPER), m->says) ? FAILED : PASSED;
     for (int i = 0; i < N_WORDS; i++)

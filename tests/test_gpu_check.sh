@@ -133,6 +133,32 @@ has '"gpu.name": "NVIDIA Test 9000"' '"gpu.compute_cap": "9.0"' '"gpu.pstate": "
     '"clocks.sm": "1980"' '"power.draw": "350.5"' \
     '"check": "machine-code", "result": "failed"'
 
+# Goals: the product's times are summed over a layer and held against floor, target and stretch.
+judge=$(dirname "$check")/judge_goals
+if perl -MJSON::PP -e 1 2>/dev/null; then
+    cases=$((cases + 1))
+    {
+        printf '{"benches": [{"bench": "bench-gemm", "result": {"limits": {"read_gb_s": 4000},'
+        printf '"rows": ['
+        separator=
+        for side in W1.58A8 'cuBLASLt fp16'; do
+            for matrix in qkv attn_out gate_up down; do
+                printf '%s{"preset": "2b4t", "matrix": "%s", "m": 1, "k": 2560, "n_out": 2560,' \
+                    "$separator" $matrix
+                printf '"side": "%s", "mode": "cold", "ns": %d}' "$side" \
+                    $([ "$side" = W1.58A8 ] && echo 2000 || echo 10000)
+                separator=,
+            done
+        done
+        printf ']}}, {"bench": "bench-2b4t", "result": {"tests": [{"name": "tg128",'
+        printf '"tok_s": 916}]}}]}'
+    } >"$tree/benches.json"
+    json=$("$judge" "$tree/benches.json")
+    has '"goal": "M=1 vs fp16", "value": 5, "floor": 3.5' '"stretch": 6, "met": "target"' \
+        '"goal": "M=1 cold, of read", "value": 0.2048' '"value": 916' '"met": "none"'
+    [ "$(printf '%s\n' "$json" | wc -l)" = 3 ] || fail "three goals expected:" "$json"
+fi
+
 for wrong in '--device cpu' '--device cuda:x' '--seconds x' '--fast' '--out'; do
     cases=$((cases + 1))
     # shellcheck disable=SC2086

@@ -45,6 +45,22 @@ static void test_open(void **state)
     refused(TERN_EMU_OTHER_DEVICE, "compute capability 6.1");
 }
 
+/* A level that is none is no reason to go on with another one. */
+static void test_level(void **state)
+{
+    (void)state;
+    tern_device *device = NULL;
+    tern_error err = {0};
+    setenv("TERN_CUDA", "wmma", 1);
+    assert_int_equal(tern_device_open(&device, "emu:0", NULL, &err), TERN_E_USAGE);
+    assert_null(device);
+    if (!strstr(err.text, "TERN_CUDA is 'wmma'")) fail_msg("says: %s", err.text);
+    setenv("TERN_CUDA", "mma", 1);
+    assert_int_equal(tern_device_open(&device, "emu:0", NULL, &err), TERN_OK);
+    tern_device_close(device);
+    unsetenv("TERN_CUDA");
+}
+
 static int open_session(session *s, tern_error *err)
 {
     const tern_workload w = {.n_seq = 1, .n_tok = 8};
@@ -136,6 +152,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_open, calm, calm),
+        cmocka_unit_test_setup_teardown(test_level, calm, calm),
         cmocka_unit_test_setup_teardown(test_memory_while_loading, calm, calm),
         cmocka_unit_test_setup_teardown(test_small_memory, calm, calm),
         cmocka_unit_test_setup_teardown(test_no_memory_in_a_step, calm, calm),

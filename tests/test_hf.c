@@ -267,26 +267,46 @@ static void test_files(void **state)
     hf_remove(&folder);
 }
 
+/* A folder of bf16 weights, of whose last matrix, ffn_down, weight `at` is overwritten: loading it
+ * fails with a sentence that says `wanted`. */
+static void expect_refused(const hf_options *o, size_t at, const char value[2], const char *wanted)
+{
+    const hf_folder folder = hf_make(o);
+    char path[96];
+    snprintf(path, sizeof path, "%s/model.safetensors", folder.path);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    const long from_end = 2 * (TINY_D * (long)tiny_f(&o->tiny) - (long)at);
+    assert_int_equal(fseek(file, -from_end, SEEK_END), 0);
+    assert_int_equal(fwrite(value, 1, 2, file), 2);
+    fclose(file);
+    float *logits = case_alloc(N_LOGITS * sizeof *logits);
+    tern_error err = {0};
+    assert_int_equal(logits_at(logits, folder.path, NULL, &err), TERN_E_MODEL);
+    if (!strstr(err.text, wanted)) fail_msg("%s", err.text);
+    free(logits);
+    hf_remove(&folder);
+}
+
 /* A float model of a class that is not BitNet's is not quantised behind its owner's back. */
 static void test_not_ternary(void **state)
 {
     (void)state;
     const hf_options o = {.tiny = {.arch = "llama"}, .storage = HF_PLAIN};
-    const hf_folder folder = hf_make(&o);
-    char path[96];
-    snprintf(path, sizeof path, "%s/model.safetensors", folder.path);
-    FILE *file = fopen(path, "r+b");
-    assert_non_null(file);
-    assert_int_equal(fseek(file, -2, SEEK_END), 0); /* the last weight of the last ffn_down */
-    assert_int_equal(fwrite("\x10\x3f", 1, 2, file), 2);
-    fclose(file);
-    float *logits = case_alloc(N_LOGITS * sizeof *logits);
-    tern_error err = {0};
-    assert_int_equal(logits_at(logits, folder.path, NULL, &err), TERN_E_MODEL);
-    if (!strstr(err.text, "model.layers.1.mlp.down_proj.weight is not ternary"))
-        fail_msg("%s", err.text);
-    free(logits);
-    hf_remove(&folder);
+    expect_refused(&o, TINY_D * tiny_f(&o.tiny) - 1, "\x10\x3f",
+                   "model.layers.1.mlp.down_proj.weight is not ternary");
+}
+
+/* A weight that is not a number is no zero, wherever it stands. */
+static void test_not_a_number(void **state)
+{
+    (void)state;
+    const hf_options plain = {.tiny = {.arch = "llama"}, .storage = HF_PLAIN},
+                     masters = {.storage = HF_ONLINE};
+    for (size_t at = 0; at < 200; at += 199) {
+        expect_refused(&plain, at, "\xc0\x7f", "model.layers.1.mlp.down_proj.weight is not");
+        expect_refused(&masters, at, "\xc0\x7f", "blk.1.ffn_down.weight is nan");
+    }
 }
 
 static int stop(void *user, const char *activity, uint64_t done, uint64_t total)
@@ -322,10 +342,15 @@ static void test_convert_cleans_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_storages),    cmocka_unit_test(test_classes),
-        cmocka_unit_test(test_absmean),     cmocka_unit_test(test_chat_template),
-        cmocka_unit_test(test_config),      cmocka_unit_test(test_files),
-        cmocka_unit_test(test_not_ternary), cmocka_unit_test(test_convert_cleans_up),
+        cmocka_unit_test(test_storages),
+        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_absmean),
+        cmocka_unit_test(test_chat_template),
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_not_ternary),
+        cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_convert_cleans_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

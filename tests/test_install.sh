@@ -28,8 +28,14 @@ cat >"$tmp/small.c" <<'END'
 int main(void)
 {
     tern_model *model;
+    tern_plan plan;
+    tern_engine *engine; /* so that all of the library is linked, the devices too */
     tern_error err;
+    const tern_workload workload = {.n_ctx = 64, .n_seq = 1};
     if (tern_model_open(&model, NULL, &err)) return 1;
+    if (tern_plan_layers(&plan, tern_model_config_of(model), "cpu", &workload, &err)) return 1;
+    if (tern_engine_create(&engine, model, &plan, NULL, &err)) return 1;
+    tern_engine_destroy(engine);
     printf("tern %s\n", tern_version());
     tern_model_close(model);
     return 0;

@@ -16,28 +16,29 @@ static const int ks[] = {1, 128, 640, 2560, 6912, 100000, (1 << 24) - 1};
 static const int sms[] = {1, 3, 14, 40, 132, 188, 1000};
 #define N_OF(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
+static int64_t n_split_tiles(const tern_linear_plan *plan)
+{
+    return (int64_t)plan->n_row_tiles * plan->n_tok_tiles - plan->n_whole;
+}
+
 static size_t split_bytes(const tern_linear_plan *plan)
 {
     const tern_linear_tile tile = tern_cuda_linear_tile(plan->kernel);
     if (plan->split == 1) return 0;
-    return (size_t)plan->split * (size_t)plan->n_row_tiles * (size_t)plan->n_tok_tiles *
-           (size_t)tile.rows * (size_t)tile.tokens * sizeof(int32_t);
+    return (size_t)plan->split * (size_t)n_split_tiles(plan) * (size_t)tile.rows *
+           (size_t)tile.tokens * sizeof(int32_t);
 }
 
-static void check_plan(int n_tok, int n_out, int k, int n_sm)
+static void check_plan(tern_linear_plan plan, int n_tok, int n_out, int k)
 {
-    const tern_linear_plan plan = tern_cuda_linear_plan(n_tok, n_out, k, n_sm);
     const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
     assert_true((int64_t)plan.n_row_tiles * tile.rows >= n_out);
     assert_true((int64_t)plan.n_tok_tiles * tile.tokens >= n_tok);
     assert_true((plan.n_row_tiles - 1) * (int64_t)tile.rows < n_out);
     assert_true((plan.n_tok_tiles - 1) * (int64_t)tile.tokens < n_tok);
     assert_in_range(plan.split, 1, tern_cuda_pad_k(k) / TERN_CUDA_COLS);
-    if (plan.split > 1) {
-        const int64_t n_tiles = (int64_t)plan.n_row_tiles * plan.n_tok_tiles;
-        assert_true(n_tiles <= TERN_CUDA_TICKETS);
-        assert_true(n_tiles * plan.split <= n_sm);
-    }
+    assert_true(n_split_tiles(&plan) >= 0);
+    if (plan.split > 1) assert_in_range(n_split_tiles(&plan), 1, TERN_CUDA_TICKETS);
     for (int i = 0; i < N_OF(toks); i++) {
         if (toks[i] < n_tok) continue;
         assert_true(split_bytes(&plan) <= tern_cuda_linear_scratch(toks[i], n_out, k));
@@ -50,7 +51,34 @@ static void test_plans(void **state)
     for (int t = 0; t < N_OF(toks); t++)
         for (int n = 0; n < N_OF(outs); n++)
             for (int k = 0; k < N_OF(ks); k++)
-                for (int s = 0; s < N_OF(sms); s++) check_plan(toks[t], outs[n], ks[k], sms[s]);
+                for (int s = 0; s < N_OF(sms); s++) {
+                    const tern_linear_plan plan =
+                        tern_cuda_linear_plan(toks[t], outs[n], ks[k], sms[s]);
+                    check_plan(plan, toks[t], outs[n], ks[k]);
+                    assert_int_equal(plan.n_whole, 0);
+                    assert_true(plan.split == 1 || n_split_tiles(&plan) * plan.split <= sms[s]);
+                }
+}
+
+/* Whole tiles come in whole waves, and what remains is less than one. */
+static void test_wgmma_plans(void **state)
+{
+    (void)state;
+    for (int t = 0; t < N_OF(toks); t++)
+        for (int n = 0; n < N_OF(outs); n++)
+            for (int k = 0; k < N_OF(ks); k++)
+                for (int s = 0; s < N_OF(sms); s++) {
+                    if (toks[t] < TERN_CUDA_IMAGE_TOK) continue;
+                    const tern_linear_plan plan =
+                        tern_cuda_linear_plan_wgmma(toks[t], outs[n], ks[k], sms[s]);
+                    check_plan(plan, toks[t], outs[n], ks[k]);
+                    if (plan.split == 1) {
+                        assert_int_equal(n_split_tiles(&plan), 0);
+                    } else {
+                        assert_int_equal(plan.n_whole % sms[s], 0);
+                        assert_true(n_split_tiles(&plan) < sms[s]);
+                    }
+                }
 }
 
 /* The choices that the table's reasons speak of, on an H200. */
@@ -64,14 +92,24 @@ static void test_choices(void **state)
     assert_int_equal(tern_cuda_linear_plan(64, 2560, 2560, 132).kernel, TERN_LINEAR_MMA_64);
     assert_int_equal(tern_cuda_linear_plan(2048, 2560, 2560, 132).kernel,
                      TERN_LINEAR_MMA_64_WIDE);
-    assert_true(tern_cuda_linear_scratch(4096, 2560, 6912) <= 8u << 20);
-    assert_int_equal(tern_cuda_linear_scratch(4096, 100000, 2560), 0);
+    assert_true(tern_cuda_linear_scratch(15, 2560, 6912) <= 2u << 20);
+    assert_true(tern_cuda_linear_scratch(4096, 2560, 6912) <= 16u << 20);
+    assert_int_equal(tern_cuda_linear_scratch(15, 100000, 2560), 0);
+
+    const tern_linear_plan few = tern_cuda_linear_plan_wgmma(64, 2560, 6912, 132);
+    assert_int_equal(few.kernel, TERN_LINEAR_WGMMA_64);
+    assert_int_equal(few.split, 5);
+    const tern_linear_plan many = tern_cuda_linear_plan_wgmma(4096, 2560, 6912, 132);
+    assert_int_equal(many.kernel, TERN_LINEAR_WGMMA_128_WIDE);
+    assert_int_equal(many.n_whole, 2 * 132); /* and 56 tiles, two CTAs for each */
+    assert_int_equal(many.split, 2);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_wgmma_plans),
         cmocka_unit_test(test_choices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,6 +58,8 @@ ends 2 'contradicts' plan --preset tiny -d cpu,profile:a10 --pin head=host,head=
 ends 2 "there is no profile 'voodoo2'" plan --preset tiny -d profile:voodoo2
 ends 2 "there is no device 'tpu'" plan --preset tiny -d tpu
 ends 2 'stands twice' plan --preset tiny -d cpu,cpu:0
+ends 2 "'check:cpu' compares two devices" plan --preset tiny -d check:cpu
+ends 2 "'check:cpu' compares two devices" run -m "$model" -p a --plan auto -d check:cpu
 ends 2 '--strict is' plan --preset tiny --strict no-fun
 ends 2 'is no amount of memory' plan --preset tiny --mem host=lots
 ends 2 'more than one model' plan --preset tiny "$model"
@@ -86,20 +88,26 @@ ends 2 'is no plan' run -m "$model" -p a --plan "$folder/x.json"
 ends 2 'is no file of profiles' plan --preset tiny --profile "$folder/x.json"
 ends 2 'cannot open' run -m "$model" -p a --plan "$folder/none.json"
 ends 2 'are needed' bench -m "$model" --plan "$folder/a.json" --pp 200 --tg 4 --reps 1
+ends 2 'leave -d out' run -m "$model" -p a --plan "$folder/a.json" -d cpu:1
+ends 2 'is for KV f16' run -m "$model" -p a --plan "$folder/a.json" --kv i8
+ends 2 'head i16' run -m "$model" -p a --plan "$folder/a.json" --head i8
+"$tern" run -m "$model" -p a -n 1 --plan "$folder/b.json" --kv i8 >/dev/null 2>&1 ||
+    fail 'the type that the plan has was refused'
 ends 2 'names a profile' run -m "$model" -p a --plan auto -d cpu,profile:l4
 
 # Profiles of another machine, of another version; a calibration that fails.
-foreign='{"tern_profiles": 1, "profiles": [{"name": "cpu:0", "kind": "cpu", "hardware": "Z80",
+foreign='{"tern_profiles": 2, "profiles": [{"name": "cpu:0", "kind": "cpu", "hardware": "Z80",
   "threads": 1, "memory_mib": 64, "estimated": true, "read_gb_s": 1, "int8_gmac_s": 1,
   "f32_gfma_s": 1}]}'
 printf '%s' "$foreign" >"$folder/z80.json"
 ends 2 "was measured on 'Z80'" plan --preset tiny --profile "$folder/z80.json"
-printf '%s' "${foreign/: 1,/: 7,}" >"$folder/old.json"
+printf '%s' "${foreign/: 2,/: 7,}" >"$folder/old.json"
 ends 2 'has version 7' plan --preset tiny --profile "$folder/old.json"
 mkdir -p "$XDG_CONFIG_HOME/tern"
 cp "$folder/z80.json" "$XDG_CONFIG_HOME/tern/profiles.json"
 has "$("$tern" plan --preset tiny)" 'never calibrated' # found by chance: no error
 ends 2 "there is no device 'tpu'" calibrate -d tpu -o "$folder/p.json"
+ends 2 'name the device alone' calibrate -d check:cpu -o "$folder/p.json"
 [ ! -e "$folder/p.json" ] || fail 'a failed calibration left a file'
 
 printf 'test_plan_command.sh: %d failures\n' "$failures"

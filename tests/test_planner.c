@@ -230,16 +230,19 @@ static void test_forecasts(void **state)
     const tern_workload w = {.n_seq = 8};
     tern_report r;
     assert_int_equal(search(&r, s, &site, &w, NULL), TERN_OK);
-    const double pp16 = tern_forecast_prefill_s(&r.plan, s->config, &site, 16);
+    const double pp16 = tern_forecast_prefill_s(&r.plan, s->config, &site, 0, 16);
     const double step = tern_forecast_step_s(&r.plan, s->config, &site, 1, 16);
-    assert_true(pp16 < tern_forecast_prefill_s(&r.plan, s->config, &site, 300));
+    const double pp300 = tern_forecast_prefill_s(&r.plan, s->config, &site, 0, 300);
+    const double rest = tern_forecast_prefill_s(&r.plan, s->config, &site, 284, 300);
+    assert_true(pp16 < pp300);
+    assert_true(rest > pp16 && rest < pp300); /* a cached beginning costs attention only */
     assert_true(step < tern_forecast_step_s(&r.plan, s->config, &site, 1, 400));
     assert_true(step < tern_forecast_step_s(&r.plan, s->config, &site, 8, 16));
     device.profile.read_bytes *= 2;
     device.profile.int8_mac *= 2;
     device.profile.f32_fma *= 2;
     assert_true(step > tern_forecast_step_s(&r.plan, s->config, &site, 1, 16));
-    assert_true(pp16 > tern_forecast_prefill_s(&r.plan, s->config, &site, 16));
+    assert_true(pp16 > tern_forecast_prefill_s(&r.plan, s->config, &site, 0, 16));
     assert_true(r.forecast.total_s > r.forecast.first_token_s);
 }
 

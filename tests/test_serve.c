@@ -13,10 +13,25 @@
 
 static test_server s;
 
+/* A planner whose answers are easy to check: a millisecond a token of the prompt, two a mate. */
+static double prompt_s(const void *plan, int n_cached, int n_prompt)
+{
+    assert_ptr_equal(plan, &s);
+    return 1e-3 * (n_prompt - n_cached);
+}
+
+static double step_s(const void *plan, int n_seq, int depth)
+{
+    assert_ptr_equal(plan, &s);
+    assert_true(depth > 0);
+    return 2e-3 * n_seq;
+}
+
 static int open_server(void **state)
 {
     (void)state;
-    const tern_server_options options = server_defaults();
+    tern_server_options options = server_defaults();
+    options.forecast = (tern_server_forecast){"{\"tern_plan\": 1}", prompt_s, step_s, &s};
     return server_open(&s, &options, 8);
 }
 
@@ -132,6 +147,26 @@ static void test_tokens(void **state)
     root = post("/tokenize", "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}", 200);
     assert_true(number_at(root, "count") > 2);
     json_decref(root);
+}
+
+/* Without a template a chat is lines, ending in the beginning of the answer's. */
+static void test_plain_chat(void **state)
+{
+    (void)state;
+    json_t *chat = post("/tokenize",
+                        "{\"messages\": [{\"role\": \"developer\", \"content\": \"Be brief.\"},"
+                        "{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"H\"},"
+                        "{\"type\": \"text\", \"text\": \"i\"}]},"
+                        "{\"role\": \"assistant\", \"content\": \"Ho\"},"
+                        "{\"role\": \"user\", \"content\": \"\"}]}",
+                        200);
+    json_t *text = post("/tokenize",
+                        "{\"prompt\": \"system: Be brief.\\nuser: Hi\\nassistant: Ho\\nuser: \\n"
+                        "assistant:\"}",
+                        200);
+    assert_true(json_equal(at(chat, "tokens"), at(text, "tokens")));
+    json_decref(text);
+    json_decref(chat);
 }
 
 /* The four shapes of a prompt; equal prompts have equal answers, whatever stands beside them. */
@@ -431,6 +466,28 @@ static void test_deep_body(void **state)
     json_decref(root);
 }
 
+static void test_forecast(void **state)
+{
+    (void)state;
+    json_t *root = get("/plan");
+    assert_int_equal(number_at(root, "tern_plan"), 1);
+    json_decref(root);
+    root = post(COMPLETIONS,
+                "{\"prompt\": [9, 8, 7, 6], \"max_tokens\": 5, \"ignore_eos\": true}", 200);
+    assert_true(json_real_value(at(root, "timings.predicted_prompt_ms")) == 4.0);
+    assert_true(json_real_value(at(root, "timings.predicted_decode_ms")) == 8.0); /* 4 steps */
+    json_decref(root);
+    root = post(COMPLETIONS,
+                "{\"prompt\": [9, 8, 7, 6], \"max_tokens\": 5, \"ignore_eos\": true, "
+                "\"n\": 3}",
+                200);
+    assert_true(json_real_value(at(root, "timings.predicted_decode_ms")) >= 16.0); /* with mates */
+    json_decref(root);
+    response r = client_get(&s, "/metrics");
+    assert_non_null(strstr(r.body, "tern:predicted_seconds_total{model_name=\"demo\",phase="));
+    free(r.all);
+}
+
 static void test_metrics(void **state)
 {
     (void)state;
@@ -468,7 +525,8 @@ int main(void)
         cmocka_unit_test(test_streams),          cmocka_unit_test(test_stop_strings),
         cmocka_unit_test(test_bias_and_limits),  cmocka_unit_test(test_chat_logprobs),
         cmocka_unit_test(test_errors),           cmocka_unit_test(test_deep_body),
-        cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_metrics),          cmocka_unit_test(test_forecast),
+        cmocka_unit_test(test_plain_chat),
     };
     return cmocka_run_group_tests(tests, open_server, close_server);
 }

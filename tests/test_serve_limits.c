@@ -198,7 +198,10 @@ static void test_keys(void **state)
         assert_int_equal(r.http, cases[i].http);
         free(r.all);
     }
-    response r = client_get(&s, "/health");
+    response r = client_call(&s, "GET", "/plan", "Authorization: Bearer first-key\r\n", NULL);
+    assert_int_equal(r.http, 404); /* this one was started without a plan */
+    free(r.all);
+    r = client_get(&s, "/health");
     assert_int_equal(r.http, 200);
     assert_null(strcasestr(r.all, "access-control")); /* no CORS */
     free(r.all);
@@ -219,6 +222,27 @@ static void test_timeouts(void **state)
     assert_int_equal(r.http, 408);
     assert_non_null(strstr(r.body, "timeout_error"));
     free(r.all);
+    wait_for("num_requests_running", 0);
+    server_close(&s);
+}
+
+/* One at a time: the second waits behind a long answer, which goes on. */
+static void test_queue_timeout(void **state)
+{
+    (void)state;
+    tern_server_options o = server_defaults();
+    o.queue_timeout_s = 1;
+    open_with(&o, 1);
+    const int streaming = send_only("{\"prompt\": \"The\", \"max_tokens\": 500, \"n\": 60, "
+                                    "\"ignore_eos\": true, \"stream\": true}");
+    wait_for("num_requests_running", 1);
+    response r = client_post(&s, COMPLETIONS, "{\"prompt\": \"A\", \"max_tokens\": 1}");
+    assert_int_equal(r.http, 503);
+    assert_non_null(strstr(r.body, "waited 1 seconds for its turn"));
+    assert_non_null(strcasestr(r.all, "Retry-After"));
+    free(r.all);
+    wait_for("num_requests_running", 1);
+    close(streaming);
     wait_for("num_requests_running", 0);
     server_close(&s);
 }
@@ -336,7 +360,8 @@ int main(void)
         cmocka_unit_test(test_full_queue),    cmocka_unit_test(test_token_limit),
         cmocka_unit_test(test_hang_up),       cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_bodies),        cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_timeouts),      cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_timeouts),      cmocka_unit_test(test_queue_timeout),
+        cmocka_unit_test(test_drain),
         cmocka_unit_test(test_end_now),       cmocka_unit_test(test_damaged_bodies),
         cmocka_unit_test(test_bad_addresses),
     };

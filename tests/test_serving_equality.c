@@ -1,7 +1,8 @@
 /* test_serving_equality.c - promise P1 under load: two hundred requests with shared beginnings,
  * priorities, log-probabilities and cancellations, on so few pages that requests are preempted all
- * the time, answer exactly as each of them does alone on a fresh engine: tokens, reasons to end,
- * log-probabilities to the bit. */
+ * the time, answer exactly as each of them does alone on a fresh CPU engine: tokens, reasons to
+ * end, log-probabilities to the bit. With both types of KV; on CPUs, and some of them on an
+ * emulated GPU. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,10 +11,12 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "tern/device.h"
 #include "tern/engine.h"
 
 #define MODEL TERN_SOURCE_DIR "/tests/golden/bitnet-tiny.gguf"
 #define N_REQUESTS 200
+#define N_EMULATED 14
 #define N_CTX 256
 #define N_IDS 380
 #define N_TOP 5
@@ -37,7 +40,7 @@ typedef struct answer {
     int n_cached;
 } answer;
 
-static answer alone[N_REQUESTS], loaded[N_REQUESTS];
+static answer alone[2][N_REQUESTS], loaded[N_REQUESTS]; /* alone: by type of KV */
 static tern_model *model;
 
 static uint32_t draw(uint32_t r, uint32_t what, uint32_t below)
@@ -139,20 +142,27 @@ static tern_engine_stats drive(tern_engine *engine, answer *list, int n, int bur
 }
 
 /* A fresh engine for everyone would take long: evaluating forgets all pages, which is the same. */
+static int answer_alone(tern_kv_type kv)
+{
+    tern_engine *engine =
+        open_engine("cpu", (tern_workload){.n_seq = 1, .kv_type = kv}, 0, 0);
+    for (uint32_t r = 0; r < N_REQUESTS; r++) {
+        double forgotten[1];
+        answer *a = &alone[kv][r];
+        make_request(a, r);
+        drive(engine, a, 1, 1);
+        assert_int_equal(a->n_cached, 0);
+        if (tern_engine_score(engine, forgotten, a->prompt, 2, NULL) != TERN_OK) return 1;
+    }
+    tern_engine_destroy(engine);
+    return 0;
+}
+
 static int open_alone(void **state)
 {
     (void)state;
     if (tern_model_open(&model, MODEL, NULL) != TERN_OK) return 1;
-    tern_engine *engine = open_engine("cpu", (tern_workload){.n_seq = 1}, 0, 0);
-    for (uint32_t r = 0; r < N_REQUESTS; r++) {
-        double forgotten[1];
-        make_request(&alone[r], r);
-        drive(engine, &alone[r], 1, 1);
-        assert_int_equal(alone[r].n_cached, 0);
-        if (tern_engine_score(engine, forgotten, alone[r].prompt, 2, NULL) != TERN_OK) return 1;
-    }
-    tern_engine_destroy(engine);
-    return 0;
+    return answer_alone(TERN_KV_F16) || answer_alone(TERN_KV_I8);
 }
 
 static int close_model(void **state)
@@ -162,72 +172,146 @@ static int close_model(void **state)
     return 0;
 }
 
-static tern_engine_stats check_load(const char *devices, tern_workload w, int n_pages, int n_spill,
-                                    int burst)
+static void compare_with_alone(int n, tern_kv_type kv)
 {
-    for (uint32_t r = 0; r < N_REQUESTS; r++) make_request(&loaded[r], r);
-    tern_engine *engine = open_engine(devices, w, n_pages, n_spill);
-    const tern_engine_stats stats = drive(engine, loaded, N_REQUESTS, burst);
-    print_message("%d preempted, %d pages spilled, %d of %d prompt tokens found, %d steps\n",
-                  (int)stats.n_preempted, (int)stats.n_spilled_pages, (int)stats.prefix_hit_tok,
-                  (int)stats.prefix_query_tok, (int)stats.n_steps);
-    tern_engine_destroy(engine);
-    for (int r = 0; r < N_REQUESTS; r++) {
-        const answer *a = &alone[r], *b = &loaded[r];
+    for (int r = 0; r < n; r++) {
+        const answer *a = &alone[kv][r], *b = &loaded[r];
         if (a->n != b->n || a->finish != b->finish || memcmp(a->list, b->list, sizeof a->list) != 0)
             fail_msg("request %d: %d tokens, then %s; alone %d, then %s", r, b->n,
                      tern_finish_name(b->finish), a->n, tern_finish_name(a->finish));
     }
+}
+
+/* The pages that there are, in the engine and to spill to, and how the first n requests come. */
+typedef struct load {
+    int n_pages, n_spill, burst, n;
+} load;
+
+static tern_engine_stats check_load(const char *devices, tern_workload w, load l)
+{
+    for (int r = 0; r < l.n; r++) make_request(&loaded[r], (uint32_t)r);
+    tern_engine *engine = open_engine(devices, w, l.n_pages, l.n_spill);
+    const tern_engine_stats stats = drive(engine, loaded, l.n, l.burst);
+    print_message("%d preempted, %d pages spilled, %d of %d prompt tokens found, %d steps\n",
+                  (int)stats.n_preempted, (int)stats.n_spilled_pages, (int)stats.prefix_hit_tok,
+                  (int)stats.prefix_query_tok, (int)stats.n_steps);
+    tern_engine_destroy(engine);
+    compare_with_alone(l.n, w.kv_type);
     return stats;
 }
 
-static void test_prefix_hits(void **state)
+static void check_prefix_hits(tern_kv_type kv)
 {
-    (void)state;
-    const tern_engine_stats s =
-        check_load("cpu", (tern_workload){.n_seq = 16, .n_tok = 64}, 0, 0, 3);
+    const tern_workload w = {.n_seq = 16, .n_tok = 64, .kv_type = kv};
+    const tern_engine_stats s = check_load("cpu", w, (load){0, 0, 3, N_REQUESTS});
     assert_true(s.prefix_hit_tok > s.prefix_query_tok / 4);
     assert_true(s.prefix_hit_tok % TERN_PAGE_TOK == 0);
 }
 
-static void test_recomputed(void **state)
+static void check_recomputed(tern_kv_type kv)
 {
-    (void)state;
-    const tern_engine_stats s =
-        check_load("cpu", (tern_workload){.n_seq = 12, .n_tok = 100}, 10, 0, 5);
+    const tern_workload w = {.n_seq = 12, .n_tok = 100, .kv_type = kv};
+    const tern_engine_stats s = check_load("cpu", w, (load){10, 0, 5, N_REQUESTS});
     assert_true(s.n_preempted >= 15);
     assert_int_equal(s.n_spilled_pages, 0);
 }
 
-static void test_spilled(void **state)
+static void check_spilled(tern_kv_type kv)
 {
-    (void)state;
+    const tern_workload w = {.n_seq = 12, .n_tok = 33, .kv_type = kv};
     const tern_engine_stats s =
-        check_load("cpu:0,cpu:1", (tern_workload){.n_seq = 12, .n_tok = 33}, 9, 20, N_REQUESTS);
+        check_load("cpu:0,cpu:1", w, (load){9, 20, N_REQUESTS, N_REQUESTS});
     assert_true(s.n_preempted >= 15);
     assert_true(s.n_spilled_pages > 20);
+}
+
+/* Prefix hits, preemption by both ways; fewer requests, because emulation takes its time. */
+static void check_emulated(const char *devices, tern_kv_type kv, int n_spill)
+{
+    if (!tern_backend_find("emu", NULL)) skip();
+    const tern_workload w = {.n_seq = 6, .n_tok = 64, .kv_type = kv};
+    const tern_engine_stats s = check_load(devices, w, (load){7, n_spill, 3, N_EMULATED});
+    assert_true(s.n_preempted > 0);
+    assert_true(s.prefix_hit_tok > 0);
+    assert_true(n_spill == 0 || s.n_spilled_pages > 0);
+}
+
+static void test_prefix_hits_f16(void **state)
+{
+    (void)state;
+    check_prefix_hits(TERN_KV_F16);
+}
+
+static void test_prefix_hits_i8(void **state)
+{
+    (void)state;
+    check_prefix_hits(TERN_KV_I8);
+}
+
+static void test_recomputed_f16(void **state)
+{
+    (void)state;
+    check_recomputed(TERN_KV_F16);
+}
+
+static void test_recomputed_i8(void **state)
+{
+    (void)state;
+    check_recomputed(TERN_KV_I8);
+}
+
+static void test_spilled_f16(void **state)
+{
+    (void)state;
+    check_spilled(TERN_KV_F16);
+}
+
+static void test_spilled_i8(void **state)
+{
+    (void)state;
+    check_spilled(TERN_KV_I8);
+}
+
+static void test_emulated_f16(void **state)
+{
+    (void)state;
+    check_emulated("emu:0", TERN_KV_F16, 12);
+}
+
+static void test_emulated_i8(void **state)
+{
+    (void)state;
+    check_emulated("cpu:0,emu:0", TERN_KV_I8, 0);
 }
 
 /* The comparisons mean something: answers differ, and every kind of end occurs. */
 static void test_variety(void **state)
 {
     (void)state;
-    int ends[TERN_FINISH_CANCELLED + 1] = {0}, n_different = 0;
+    int ends[TERN_FINISH_CANCELLED + 1] = {0}, n_different = 0, n_by_kv = 0;
     for (int r = 0; r < N_REQUESTS; r++) {
-        ends[alone[r].finish]++;
-        n_different += r > 0 && memcmp(alone[r].list, alone[r - 1].list, sizeof(said)) != 0;
+        const answer *a = &alone[TERN_KV_F16][r];
+        ends[a->finish]++;
+        n_different += r > 0 && memcmp(a->list, a[-1].list, sizeof(said)) != 0;
+        n_by_kv += memcmp(a->list, alone[TERN_KV_I8][r].list, sizeof a->list) != 0;
     }
     assert_true(ends[TERN_FINISH_LENGTH] > 50);
     assert_true(ends[TERN_FINISH_CANCELLED] > 5);
     assert_true(n_different > 150);
+    assert_true(n_by_kv > 50);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_prefix_hits),
-        cmocka_unit_test(test_recomputed),
-        cmocka_unit_test(test_spilled),
+        cmocka_unit_test(test_prefix_hits_f16),
+        cmocka_unit_test(test_prefix_hits_i8),
+        cmocka_unit_test(test_recomputed_f16),
+        cmocka_unit_test(test_recomputed_i8),
+        cmocka_unit_test(test_spilled_f16),
+        cmocka_unit_test(test_spilled_i8),
+        cmocka_unit_test(test_emulated_f16),
+        cmocka_unit_test(test_emulated_i8),
         cmocka_unit_test(test_variety),
     };
     return cmocka_run_group_tests(tests, open_alone, close_model);

@@ -2,23 +2,29 @@
  *
  * The layouts put the independent chains side by side: K [hd][64] has a key per lane, so the fmaf
  * chain over d runs in eight lanes at once; V [64][hd] has a component per lane for the chain over
- * j. A converted row serves two query heads of the KV head. Absent keys of a register are computed
+ * j. A converted row serves four query heads of the KV head. Absent keys of a register are computed
  * from what the page holds and cut off before the maximum. Nothing is read outside the page.
  *
- * hd is a multiple of 4: components go 32 at a time (64 for a single head), then 8, then 4. */
+ * hd is a multiple of 4: components go 64 at a time over the heads of a row, then 8, then 4. */
 #include "cpu/x86/float_avx2.h"
 #include "cpu/x86/x86.h"
 
-/* Limit: two FMA a cycle, 58 GMAC/s, beside one conversion for two of them. Measured with
- * kerncheck --bench on a Zen 4, 2-core VM, hd 128, 20 heads on 5: 64 keys 9.8 us, 33 GMAC/s, 105 x
- * ref; 512 keys 93 us, 28 GMAC/s, 156 x ref. */
+/* Limit: two FMA a cycle, beside one conversion for four of them. Two heads a row took four
+ * conversions for eight FMA and a product for each broadcast; four heads take two and none. V and
+ * the next K are fetched while the other is computed. Both together, measured with kerncheck
+ * --bench on a 2-core Zen 3 VM under load, hd 128, 20 heads on 5, two runs of each by turns: 64
+ * keys 10.0 and 11.9 us before, 8.0 and 8.1 after, 41 GMAC/s; 512 keys 104 and 94 us before, 67 and
+ * 69 after, 39 GMAC/s. */
 
 #define BLOCK TERN_PAGE_TOK
 
-/* One block for one or two query heads. */
+/* Query heads that share a converted row. */
+#define HEADS 4
+
+/* One block for up to HEADS query heads. */
 typedef struct block_view {
     const float *q; /* [heads, hd] */
-    const uint16_t *k, *v;
+    const uint16_t *k, *v, *next_k;
     float c;
     int hd, n; /* n present keys */
 } block_view;
@@ -28,20 +34,28 @@ static INLINE __m256 load_f16(const uint16_t *p)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-/* s [heads][64]; `vectors` of 8 keys at a time. */
+static INLINE void fetch(const uint16_t *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+
+/* s [heads][64]; `vectors` of 8 keys at a time. Fetches V on the way. */
 static INLINE void scores(float *s, const block_view *b, const int heads, const int vectors)
 {
+    float scaled[HEADS][TERN_MAX_HD];
+    for (int h = 0; h < heads; h++)
+        for (int d = 0; d < b->hd; d++) scaled[h][d] = b->q[h * b->hd + d] * b->c;
     for (int first = 0; first < b->n; first += 8 * vectors) {
         __m256 sum[8];
         for (int i = 0; i < heads * vectors; i++) sum[i] = _mm256_setzero_ps();
         for (int d = 0; d < b->hd; d++) {
-            const uint16_t *k = b->k + d * BLOCK + first;
-            __m256 q[2];
-            for (int h = 0; h < heads; h++) q[h] = _mm256_set1_ps(b->q[h * b->hd + d] * b->c);
-            for (int i = 0; i < vectors; i++) {
-                const __m256 keys = load_f16(k + 8 * i);
-                for (int h = 0; h < heads; h++)
-                    sum[h * vectors + i] = _mm256_fmadd_ps(q[h], keys, sum[h * vectors + i]);
+            __m256 keys[8];
+            fetch(b->v + first * b->hd + d * 8 * vectors);
+            for (int i = 0; i < vectors; i++) keys[i] = load_f16(b->k + d * BLOCK + first + 8 * i);
+            for (int h = 0; h < heads; h++) {
+                const __m256 q = _mm256_broadcast_ss(&scaled[h][d]);
+                for (int i = 0; i < vectors; i++)
+                    sum[h * vectors + i] = _mm256_fmadd_ps(q, keys[i], sum[h * vectors + i]);
             }
         }
         for (int h = 0; h < heads; h++)
@@ -75,20 +89,20 @@ static INLINE void softmax(float *state, float *s, int n)
     state[1] = tree_of_8(p[0]);
 }
 
-/* o_d of `vectors` * 8 components from d on. */
+/* o_d of `vectors` * 8 components from d on. Fetches the next K on the way. */
 static INLINE void values(float *const *o, const float *p, const block_view *b, int d,
                           const int heads, const int vectors)
 {
     __m256 sum[8];
     for (int i = 0; i < heads * vectors; i++) sum[i] = _mm256_setzero_ps();
     for (int j = 0; j < b->n; j++) {
-        const uint16_t *v = b->v + j * b->hd + d;
-        __m256 weight[2];
-        for (int h = 0; h < heads; h++) weight[h] = _mm256_set1_ps(p[h * BLOCK + j]);
-        for (int i = 0; i < vectors; i++) {
-            const __m256 x = load_f16(v + 8 * i);
-            for (int h = 0; h < heads; h++)
-                sum[h * vectors + i] = _mm256_fmadd_ps(weight[h], x, sum[h * vectors + i]);
+        __m256 x[8];
+        fetch(b->next_k + d * BLOCK + j * 8 * vectors);
+        for (int i = 0; i < vectors; i++) x[i] = load_f16(b->v + j * b->hd + d + 8 * i);
+        for (int h = 0; h < heads; h++) {
+            const __m256 weight = _mm256_broadcast_ss(p + h * BLOCK + j);
+            for (int i = 0; i < vectors; i++)
+                sum[h * vectors + i] = _mm256_fmadd_ps(weight, x[i], sum[h * vectors + i]);
         }
     }
     for (int h = 0; h < heads; h++)
@@ -110,8 +124,8 @@ static void last_values(float *o, const float *p, const block_view *b, int d)
 /* The states of one block for `heads` query heads. */
 static INLINE void block_states(float *const *state, const block_view *b, const int heads)
 {
-    const int wide = heads == 1 ? 8 : 4;
-    float s[2 * BLOCK], *o[2];
+    const int wide = 8 / heads;
+    float s[HEADS * BLOCK], *o[HEADS];
     int d = 0;
     scores(s, b, heads, wide);
     for (int h = 0; h < heads; h++) {
@@ -138,39 +152,58 @@ void tern_attn_merge_avx2(float *into, const float *from, int hd)
     for (; d < 2 + hd; d++) into[d] = fmaf(from[d], b, into[d] * a);
 }
 
+/* The page that is likely read after this one: the next block's, or another KV head's first. */
+static const uint8_t *next_page(const tern_kv_view *view, int token, int block, int kv_head)
+{
+    if ((block + 1) * BLOCK <= view->pos[token])
+        return tern_kv_head_page(view, token, block + 1, kv_head);
+    return tern_kv_head_page(view, token, 0, kv_head + 1 < view->kv ? kv_head + 1 : 0);
+}
+
+/* Block b of a group for `heads` query heads: the first starts their states, others are folded. */
+static INLINE void fold_heads(float *states, const block_view *view, int b, const int heads)
+{
+    const int size = view->hd + 2;
+    float folded[HEADS][2 + TERN_MAX_HD], *to[HEADS];
+    for (int h = 0; h < heads; h++) to[h] = b ? folded[h] : states + h * size;
+    block_states(to, view, heads);
+    for (int h = 0; h < heads && b > 0; h++)
+        tern_attn_merge_avx2(states + h * size, folded[h], view->hd);
+}
+
 void tern_attn_group_f16_avx2(float *states, const tern_attn_args *a, int token, int kv_head,
                               int group)
 {
     const int hd = a->view.hd, heads = a->h / a->view.kv, size = hd + 2;
-    float folded[2][2 + TERN_MAX_HD];
     for (int b = 0; b < TERN_GROUP_PAGES; b++) {
         const int block = group * TERN_GROUP_PAGES + b;
         const int left = a->view.pos[token] + 1 - block * BLOCK;
         if (left < 1) break;
         const uint8_t *page = tern_kv_head_page(&a->view, token, block, kv_head);
+        const uint8_t *next = next_page(&a->view, token, block, kv_head);
         block_view view = {.k = (const uint16_t *)(const void *)page,
+                           .next_k = (const uint16_t *)(const void *)next,
                            .c = a->c,
                            .hd = hd,
                            .n = left < BLOCK ? left : BLOCK};
         view.v = view.k + BLOCK * hd;
-        for (int i = 0; i < heads; i += 2) {
-            float *own[2] = {states + i * size, states + (i + 1) * size};
-            float *next[2] = {folded[0], folded[1]};
+        for (int i = 0, step; i < heads; i += step) {
+            step = heads - i >= 4 ? 4 : heads - i >= 2 ? 2 : 1;
             view.q = a->q + token * a->ldq + (int64_t)(kv_head * heads + i) * hd;
-            if (i + 1 < heads)
-                block_states(b ? next : own, &view, 2);
+            if (step == 4)
+                fold_heads(states + i * size, &view, b, 4);
+            else if (step == 2)
+                fold_heads(states + i * size, &view, b, 2);
             else
-                block_states(b ? next : own, &view, 1);
-            for (int h = 0; h < 2 && i + h < heads && b > 0; h++)
-                tern_attn_merge_avx2(own[h], next[h], hd);
+                fold_heads(states + i * size, &view, b, 1);
         }
     }
 }
 
 /* ---- int8 pages ----------------------------------------------------------------------------- */
 
-/* Limit: three instructions for 32 products, two a cycle, 78 GMAC/s. Measured as above: 64 keys 13
- * us, 25 GMAC/s, 29 x ref; 512 keys 95 us, 28 GMAC/s, 34 x ref. */
+/* Limit: three instructions for 32 products, two a cycle, 78 GMAC/s. Measured on a Zen 4 VM:
+ * 64 keys 13 us, 25 GMAC/s, 29 x ref; 512 keys 95 us, 28 GMAC/s, 34 x ref. */
 
 /* s [64] of one query head: K [hd/4][64][4] has a key per 32-bit lane. |q| times k with the sign of
  * q: both are at most 127, so a pair is at most 2 * 127 * 127 < 2^15 and nothing saturates. */

@@ -13,6 +13,8 @@
 namespace tern_emu_rt {
 
 #define ZONE_BYTES 1024 /* red zone on either side of shared memory */
+#define SMEM_ALIGNMENT 1024 /* of shared memory, which is behind a zone */
+#define REDRAWS 6       /* for a thread of the warpgroup that is to run ahead */
 #define TURN_ODDS 8     /* one barrier in so many lets another CTA run */
 
 emu_view emu_self;
@@ -27,6 +29,10 @@ static emu_thread *take_ready(emu_cta *cta)
 {
     if (cta->n_ready == 0) return nullptr;
     emu_thread **place = &cta->ready[emu_random_below((unsigned)cta->n_ready)];
+    for (int i = 0; cta->hopper.uneven && i < REDRAWS; i++) {
+        if ((*place)->warp / 4 == cta->hopper.ahead) break;
+        place = &cta->ready[emu_random_below((unsigned)cta->n_ready)];
+    }
     emu_thread *taken = *place;
     *place = cta->ready[--cta->n_ready];
     return taken;
@@ -124,6 +130,7 @@ int emu_barrier(emu_site site, int vote)
     emu_thread *self = emu_self.thread;
     emu_cta *cta = self->cta;
     emu_copies_progress(self);
+    emu_bulk_progress(cta);
     self->wait = EMU_AT_BARRIER;
     self->site = site;
     if (cta->n_at_barrier == 0) cta->barrier = site;
@@ -167,6 +174,7 @@ void emu_cta_poll(emu_cta *cta)
         cta->n_at_flag--;
         emu_wake(thread);
     }
+    emu_bulk_poll(cta);
 }
 
 /* ---- reports --------------------------------------------------------------------------------- */
@@ -219,12 +227,15 @@ void emu_cta_stuck(emu_cta *cta)
     const emu_thread *waits = nullptr, *other = nullptr;
     for (int i = 0; i < cta->n_threads && !waits; i++) {
         const emu_wait wait = cta->threads[i].wait;
-        if (wait == EMU_AT_BARRIER || wait == EMU_AT_MEET) waits = &cta->threads[i];
+        if (wait == EMU_AT_BARRIER || wait == EMU_AT_MEET || wait == EMU_AT_WARPGROUP)
+            waits = &cta->threads[i];
     }
     if (!waits) return;
     for (int i = 0; i < cta->n_threads && !other; i++) {
         const emu_thread *thread = &cta->threads[i];
-        const bool expected = waits->wait == EMU_AT_BARRIER || thread->warp == waits->warp;
+        const bool expected = waits->wait == EMU_AT_BARRIER || thread->warp == waits->warp ||
+                              (waits->wait == EMU_AT_WARPGROUP &&
+                               thread->warp / 4 == waits->warp / 4);
         if (expected && thread->wait != EMU_READY && !same_wait(waits, thread)) other = thread;
     }
     char who[200], where[160], else_where[160] = "not all threads come";
@@ -251,10 +262,11 @@ static bool reserve(emu_cta *cta, int n_threads, size_t smem_bytes)
         cta->ready = (emu_thread **)malloc((size_t)n_threads * sizeof *cta->ready);
         cta->capacity = cta->threads && cta->ready ? n_threads : 0;
     }
-    const size_t block_bytes = (smem_bytes + 2 * ZONE_BYTES + 127) / 128 * 128;
+    const size_t block_bytes = (smem_bytes + 2 * ZONE_BYTES + SMEM_ALIGNMENT - 1) /
+                               SMEM_ALIGNMENT * SMEM_ALIGNMENT;
     if (block_bytes > cta->block_bytes) {
         free(cta->block);
-        cta->block = (uint8_t *)aligned_alloc(128, block_bytes);
+        cta->block = (uint8_t *)aligned_alloc(SMEM_ALIGNMENT, block_bytes);
         cta->block_bytes = cta->block ? block_bytes : 0;
     }
     return cta->capacity >= n_threads && cta->block_bytes >= block_bytes;
@@ -271,6 +283,7 @@ static void seat(emu_cta *cta, dim3 block)
         thread->index = {n % block.x, n / block.x % block.y, n / block.x / block.y};
         thread->lane = i % TERN_EMU_WARP;
         thread->warp = i / TERN_EMU_WARP;
+        thread->unfenced = false;
         thread->group = 0;
         thread->n_copies = 0;
         thread->wait = EMU_READY;
@@ -294,6 +307,7 @@ emu_cta *emu_cta_begin(emu_grid *grid, uint3 index)
     cta->n_threads = cta->n_alive = cta->n_ready = n;
     cta->n_at_flag = cta->n_at_barrier = cta->votes = 0;
     seat(cta, launch->block);
+    emu_hopper_begin(cta);
     cta->smem = cta->block + ZONE_BYTES;
     memset(cta->block, EMU_ZONE, ZONE_BYTES);
     memset(cta->smem, EMU_POISON, launch->smem_bytes);
@@ -313,10 +327,15 @@ void emu_cta_abandon(emu_cta *cta)
 void emu_cta_end(emu_cta *cta)
 {
     const emu_launch_desc *launch = cta->grid->launch;
+    char name[160];
     emu_allow(cta->block, cta->block_bytes);
+    if (cta->hopper.n_bulk > 0) {
+        emu_name_cta(name, sizeof name, cta);
+        emu_device_fails(cta->grid->device, cudaErrorLaunchFailure,
+                         "%s: ended with %d bulk copies under way", name, cta->hopper.n_bulk);
+    }
     const bool front = emu_zone_intact(cta->block, ZONE_BYTES);
     if (!front || !emu_zone_intact(cta->smem + launch->smem_bytes, ZONE_BYTES)) {
-        char name[160];
         emu_name_cta(name, sizeof name, cta);
         emu_device_fails(cta->grid->device, cudaErrorIllegalAddress,
                          "%s: wrote %s its %zu bytes of shared memory", name,

@@ -4,6 +4,7 @@
 #define TERN_EMU_CTA_H
 
 #include "emu_fiber.h"
+#include "emu_hopper.h"
 #include "emu_state.h"
 
 namespace tern_emu_rt {
@@ -11,7 +12,15 @@ namespace tern_emu_rt {
 struct emu_cta;
 
 /* What keeps a thread from running. */
-enum emu_wait { EMU_READY, EMU_AT_BARRIER, EMU_AT_MEET, EMU_AT_FLAG, EMU_ENDED };
+enum emu_wait {
+    EMU_READY,
+    EMU_AT_BARRIER,
+    EMU_AT_MEET,
+    EMU_AT_WARPGROUP,
+    EMU_AT_FLAG,
+    EMU_AT_MBARRIER,
+    EMU_ENDED
+};
 
 /* An asynchronous copy that was issued and is not done. */
 struct emu_copy {
@@ -29,7 +38,9 @@ struct emu_thread {
     emu_wait wait;
     emu_site site;            /* where it waits */
     const unsigned *flag;     /* EMU_AT_FLAG: until *flag >= value */
-    unsigned value;
+    unsigned value;           /* EMU_AT_MBARRIER: the parity */
+    const void *bar;
+    bool unfenced;            /* has initialised an mbarrier that no fence has shown */
     unsigned group;           /* of copies, open now */
     int n_copies;
     emu_copy copies[EMU_MAX_COPIES];
@@ -46,13 +57,14 @@ struct emu_grid;
 struct emu_cta {
     emu_grid *grid;
     uint3 index;
-    int n_threads, n_alive, n_ready, n_at_flag;
+    int n_threads, n_alive, n_ready, n_at_flag; /* the last: and at mbarriers */
     int n_at_barrier, votes, vote_result;
     emu_site barrier;         /* of the first thread that waits there */
     emu_thread **ready;       /* a bag: [n_ready] of those that could run */
     emu_thread *threads;      /* [capacity] */
     int capacity;
     emu_warp warps[TERN_EMU_WARP];
+    emu_hopper hopper;
     uint8_t *block, *smem;    /* [front zone, smem_bytes, back zone], and the middle */
     size_t block_bytes;
 };

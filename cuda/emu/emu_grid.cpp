@@ -98,12 +98,17 @@ static bool grid_advance(emu_grid *grid)
 
 static void report_dead_wait(emu_grid *grid)
 {
+    char who[200];
     for (int i = 0; i < grid->n_resident; i++)
         for (int t = 0; t < grid->resident[i]->n_threads; t++) {
             const emu_thread *thread = &grid->resident[i]->threads[t];
-            if (thread->wait != EMU_AT_FLAG) continue;
-            char who[200];
+            if (thread->wait != EMU_AT_FLAG && thread->wait != EMU_AT_MBARRIER) continue;
             emu_name_thread(who, sizeof who, thread);
+            if (thread->wait == EMU_AT_MBARRIER)
+                return emu_device_fails(grid->device, cudaErrorLaunchTimeout,
+                                        "%s waits in %s (%s:%d) for phase %u, which does not end",
+                                        who, thread->site.what, thread->site.file,
+                                        thread->site.line, thread->value);
             emu_device_fails(grid->device, cudaErrorLaunchTimeout,
                              "%s waits in %s (%s:%d) for %u, but the flag stays at %u: %d CTAs are "
                              "resident, %llu of %llu have not begun",

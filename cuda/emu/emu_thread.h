@@ -54,5 +54,24 @@ void emu_copy16(void *to, const void *from);
 void emu_copy_commit(void);
 void emu_copy_wait(unsigned groups_left);
 
+/* mbarriers and bulk copies (emu_bulk.cpp). */
+void emu_mbarrier_init(uint64_t *bar, unsigned count);
+void emu_mbarrier_init_fence(void);
+void emu_mbarrier_arrive(uint64_t *bar, unsigned bytes);
+void emu_mbarrier_wait(uint64_t *bar, unsigned parity, emu_site site);
+void emu_bulk_copy(void *to, const void *from, unsigned bytes, uint64_t *bar);
+
+/* wgmma (emu_wgmma.cpp): the operands of a thread, and what surrounds it. */
+struct emu_wgmma_args {
+    int *d;
+    const uint32_t *a;
+    uint64_t b;
+    int n;
+};
+void emu_wgmma_issue(emu_wgmma_args *mine, emu_site site);
+void emu_wgmma_fence(emu_site site);
+void emu_wgmma_commit(emu_site site);
+void emu_wgmma_wait(unsigned groups_left, emu_site site);
+
 } /* namespace tern_emu_rt */
 #endif

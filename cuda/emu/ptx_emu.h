@@ -75,6 +75,79 @@ template <int N> static inline void copy_wait(void)
     emu_copy_wait(N);
 }
 
+static inline int has_wgmma(void)
+{
+    return emu_self.arch == 90;
+}
+
+static inline void mbarrier_init(uint64_t *bar, unsigned count)
+{
+    emu_mbarrier_init(bar, count);
+}
+
+static inline void mbarrier_init_fence(void)
+{
+    emu_mbarrier_init_fence();
+}
+
+static inline void mbarrier_arrive(uint64_t *bar)
+{
+    emu_mbarrier_arrive(bar, 0);
+}
+
+static inline void mbarrier_expect(uint64_t *bar, unsigned bytes)
+{
+    emu_mbarrier_arrive(bar, bytes);
+}
+
+static inline void mbarrier_wait(uint64_t *bar, unsigned parity, TERN_EMU_WHERE)
+{
+    emu_mbarrier_wait(bar, parity, {"mbarrier_wait", file, line});
+}
+
+static inline void bulk_copy(void *to, const void *from, unsigned bytes, uint64_t *bar)
+{
+    emu_bulk_copy(to, from, bytes, bar);
+}
+
+static inline uint64_t wgmma_operand(const void *rows)
+{
+    return (uint64_t)(__cvta_generic_to_shared(rows) >> 4) | (uint64_t)1 << 16 |
+           (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+}
+
+static inline void wgmma_fence(TERN_EMU_WHERE)
+{
+    emu_wgmma_fence({"wgmma_fence", file, line});
+}
+
+static inline void wgmma_commit(TERN_EMU_WHERE)
+{
+    emu_wgmma_commit({"wgmma_commit", file, line});
+}
+
+template <int N> static inline void wgmma_wait(TERN_EMU_WHERE)
+{
+    emu_wgmma_wait(N, {"wgmma_wait", file, line});
+}
+
+static inline void wgmma_ready(uint32_t *)
+{
+    /* no compiler moves what memory it has been shown */
+}
+
+template <int N> static inline void wgmma_done(int *)
+{
+    /* the same */
+}
+
+template <int N>
+static inline void wgmma_us(int *d, const uint32_t *a, uint64_t b, TERN_EMU_WHERE)
+{
+    emu_wgmma_args mine = {d, a, b, N};
+    emu_wgmma_issue(&mine, {"wgmma_us", file, line});
+}
+
 static inline unsigned take_ticket(unsigned *counter)
 {
     return atomicAdd(counter, 1u);

@@ -133,6 +133,9 @@ int tern_engine_submit(tern_engine *engine, uint64_t *id, const tern_request *re
  * Unknown and finished ids are ignored. */
 void tern_engine_cancel(tern_engine *engine, uint64_t id);
 
+/* 1: the request waits in the queue and has never run. */
+int tern_engine_waits(const tern_engine *engine, uint64_t id);
+
 /* One step. Writes at most tern_engine_max_events() events; one that only reads prompts has none.
  * Nothing is left to do when n_running and n_waiting of the stats are 0. An error ends the engine's
  * work: every later step returns it again. */

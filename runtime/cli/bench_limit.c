@@ -9,7 +9,8 @@
  *
  * `bytes` of a sample is what the kernels in use really read in a step, each byte once: packed
  * weights with their scales, KV, and in decode the table: its high plane for a single row, whose
- * head is screened (the rows rescored, some tenths of a percent, are left out), else all of it. */
+ * head is screened (the rows rescored, some tenths of a percent, are left out), else all of it. Of
+ * a prompt with its answer it is a step of the answer. */
 #include "cli/bench.h"
 
 static const tern_backend *backend_of(const bench_rig *rig, int device, tern_error *err)
@@ -29,22 +30,28 @@ static int packed_bytes(double *bytes, const bench_rig *rig, int device,
     return status;
 }
 
-/* Products of one token with the matrices of all layers, and their bytes as packed. */
-static int layers_of(double *macs, double *bytes, const bench_rig *rig, tern_error *err)
+/* Of the model as the devices hold it: products of a token with all layers' matrices, packed bytes
+ * of these and of the table. */
+typedef struct held_model {
+    double macs, layers, table;
+} held_model;
+
+static int hold(held_model *held, const bench_rig *rig, tern_error *err)
 {
     const tern_plan *plan = tern_engine_plan(rig->engine);
-    *macs = *bytes = 0.0;
+    const tern_head_type type = plan->workload.head_type;
+    const tern_weight_desc head = tern_model_matrix(rig->config, TERN_MATRIX_HEAD, type);
+    *held = (held_model){0};
+    int status = packed_bytes(&held->table, rig, plan->head_device, &head, err);
     for (int l = 0; l < rig->config->n_layers; l++)
-        for (int m = 0; m < TERN_N_LAYER_MATRICES; m++) {
+        for (int m = 0; m < TERN_N_LAYER_MATRICES && status == TERN_OK; m++) {
             const int attention = m == TERN_MATRIX_QKV || m == TERN_MATRIX_ATTN_OUT;
-            const tern_weight_desc desc =
-                tern_model_matrix(rig->config, (tern_matrix)m, plan->workload.head_type);
-            *macs += (double)desc.k * (double)desc.n_out;
+            const tern_weight_desc desc = tern_model_matrix(rig->config, (tern_matrix)m, type);
+            held->macs += (double)desc.k * (double)desc.n_out;
             const int device = attention ? plan->attn_device[l] : plan->ffn_device[l];
-            const int status = packed_bytes(bytes, rig, device, &desc, err);
-            if (status != TERN_OK) return status;
+            status = packed_bytes(&held->layers, rig, device, &desc, err);
         }
-    return TERN_OK;
+    return status;
 }
 
 /* Seconds of the run's products, all of them in the machine's best instructions. */
@@ -60,32 +67,35 @@ static double compute_seconds(const bench_rig *rig, const tern_rates *limits,
     return (double)work->n_tok * macs / limits->int8_mac + attention;
 }
 
-int cli_bench_limit(bench_sample *out, const bench_rig *rig, const bench_test *test,
-                    const bench_work *work, tern_error *err)
+/* Bytes of the KV that decode steps attend to. */
+static double kv_bytes(const bench_rig *rig, const bench_work *decode)
 {
     const tern_model_config *c = rig->config;
-    const tern_plan *plan = tern_engine_plan(rig->engine);
-    double macs, packed, table = 0.0;
-    int status = layers_of(&macs, &packed, rig, err);
-    const tern_weight_desc head =
-        tern_model_matrix(c, TERN_MATRIX_HEAD, plan->workload.head_type);
-    if (status == TERN_OK)
-        status = packed_bytes(&table, rig, plan->head_device, &head, err);
+    const tern_kv_type type = tern_engine_plan(rig->engine)->workload.kv_type;
+    const double position = (double)tern_kv_page_bytes(type, c->kv, c->hd) / TERN_PAGE_TOK;
+    return (double)decode->n_context * position * c->n_layers;
+}
+
+int cli_bench_limit(bench_sample *out, const bench_rig *rig, const bench_work work[2],
+                    tern_error *err)
+{
+    const bench_work *decode = &work[1];
+    held_model held;
+    const int status = hold(&held, rig, err);
     if (status != TERN_OK) return status;
-    const double steps = (double)work->n_steps;
-    double seconds = compute_seconds(rig, &out->limits, work, macs);
-    out->bytes = packed;
-    if (test->n_decode) {
-        const double position_bytes =
-            (double)tern_kv_page_bytes(plan->workload.kv_type, c->kv, c->hd) / TERN_PAGE_TOK;
-        const double kv = (double)work->n_context * position_bytes * c->n_layers;
-        const double least = steps * (macs / 4.0 + (double)c->n_vocab * c->d) + kv;
-        const double reading = least / out->limits.read_bytes;
-        if (reading > seconds) seconds = reading;
-        const int screened =
-            test->batch == 1 && plan->workload.head_type == TERN_HEAD_I16;
-        out->bytes += (screened ? table / 2.0 : table) + kv / steps;
+    double seconds = compute_seconds(rig, &out->limits, &work[0], held.macs);
+    out->bytes = held.layers;
+    if (decode->n_steps) {
+        const int i16 = tern_engine_plan(rig->engine)->workload.head_type == TERN_HEAD_I16;
+        const int screened = i16 && decode->n_tok == decode->n_steps;
+        const double steps = (double)decode->n_steps, kv = kv_bytes(rig, decode);
+        const double plane = (double)rig->config->n_vocab * rig->config->d;
+        const double compute = compute_seconds(rig, &out->limits, decode, held.macs);
+        const double read =
+            (steps * (held.macs / 4.0 + plane) + kv) / out->limits.read_bytes;
+        seconds += read > compute ? read : compute;
+        out->bytes += (screened ? held.table / 2.0 : held.table) + kv / steps;
     }
-    out->limit_tok_s = (double)work->n_tok / seconds;
+    out->limit_tok_s = (double)out->n_tok / seconds;
     return TERN_OK;
 }

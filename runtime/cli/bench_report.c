@@ -19,7 +19,7 @@
 
 /* A test's line. */
 typedef struct row {
-    double tok_s, spread, limit_tok_s, of_limit, bytes;
+    double tok_s, spread, limit_tok_s, of_limit, bytes, engine_us;
 } row;
 
 typedef struct limits_row {
@@ -42,13 +42,16 @@ static double median(double *values, int n)
 static row row_of(const bench_result *r)
 {
     double speeds[BENCH_MAX_REPS], limits[BENCH_MAX_REPS], shares[BENCH_MAX_REPS];
+    double engine_us[BENCH_MAX_REPS];
     for (int i = 0; i < r->n_samples; i++) {
         speeds[i] = r->samples[i].tok_s;
         limits[i] = r->samples[i].limit_tok_s;
         shares[i] = speeds[i] / limits[i];
+        engine_us[i] = r->samples[i].engine_us;
     }
     row out = {.tok_s = median(speeds, r->n_samples), .limit_tok_s = median(limits, r->n_samples),
-               .of_limit = median(shares, r->n_samples), .bytes = r->samples[0].bytes};
+               .of_limit = median(shares, r->n_samples), .bytes = r->samples[0].bytes,
+               .engine_us = median(engine_us, r->n_samples)};
     out.spread = (speeds[r->n_samples - 1] - speeds[0]) / out.tok_s;
     return out;
 }
@@ -57,7 +60,7 @@ static row row_of(const bench_result *r)
 static limits_row limits_of(const bench_result *results, int n)
 {
     double values[3][BENCH_MAX_REPS];
-    double per_test[3][2 * BENCH_MAX_LIST * BENCH_MAX_LIST];
+    double per_test[3][BENCH_MAX_TESTS];
     for (int t = 0; t < n; t++) {
         const int n_samples = results[t].n_samples;
         for (int i = 0; i < n_samples; i++) {
@@ -129,13 +132,13 @@ static void print_markdown(const conditions *c, const bench_result *results, int
            COMPILER);
     printf("limits (%s): read %.1f GB/s, int8 %.0f GMAC/s, f32 %.0f GFMA/s\n\n", c->instructions,
            c->limits.read_gb_s, c->limits.int8_gmac_s, c->limits.f32_gfma_s);
-    printf("| test | threads | tok/s | spread | limit, tok/s | of limit | MB a step |\n"
-           "|---|--:|--:|--:|--:|--:|--:|\n");
+    printf("| test | threads | tok/s | spread | limit, tok/s | of limit | MB a step | engine, us a "
+           "step |\n|---|--:|--:|--:|--:|--:|--:|--:|\n");
     for (int i = 0; i < n; i++) {
         const row r = row_of(&results[i]);
-        printf("| %s | %d | %.2f | %.0f %% | %.1f | %.1f %% | %.1f |\n", results[i].test.name,
-               c->device->n_threads, r.tok_s, 100 * r.spread, r.limit_tok_s, 100 * r.of_limit,
-               r.bytes / 1e6);
+        printf("| %s | %d | %.2f | %.0f %% | %.1f | %.1f %% | %.1f | %.1f |\n",
+               results[i].test.name, c->device->n_threads, r.tok_s, 100 * r.spread, r.limit_tok_s,
+               100 * r.of_limit, r.bytes / 1e6, r.engine_us);
     }
     for (int i = 0; i < n; i++)
         if (joules_per_token(&results[i]) > 0)
@@ -180,11 +183,11 @@ static json_t *test_json(const bench_result *result, int n_threads)
         json_array_append_new(speeds, json_real(result->samples[i].tok_s));
         json_array_append_new(limits, json_real(result->samples[i].limit_tok_s));
     }
-    json_t *object = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:I, s:o, s:o}", "name",
+    json_t *object = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:o, s:o}", "name",
                                result->test.name, "threads", n_threads, "tok_s", r.tok_s, "spread",
                                r.spread, "limit_tok_s", r.limit_tok_s, "of_limit", r.of_limit,
-                               "bytes", (json_int_t)r.bytes, "samples", speeds, "limit_samples",
-                               limits);
+                               "engine_us", r.engine_us, "bytes", (json_int_t)r.bytes, "samples",
+                               speeds, "limit_samples", limits);
     if (result->predicted_tok_s > 0)
         json_object_set_new(object, "predicted_tok_s", json_real(result->predicted_tok_s));
     if (joules_per_token(result) > 0)

@@ -20,6 +20,7 @@
 #define CAL_PAIRS 19 /* of gate-up and down, 252 MB: more than caches hold */
 #define CAL_OPS 256
 #define CAL_ROWS 32
+#define CAL_TOP 64 /* candidates of a row */
 #define CAL_CTX 4096
 #define CAL_KV_BYTES ((size_t)128 << 20)
 
@@ -29,10 +30,9 @@ typedef struct cal_rig {
     int n_threads; /* of a CPU, else 1 */
     tern_buffer *weights, *tables, *values, *kv;
     tern_weight *gate_up[CAL_PAIRS], *down[CAL_PAIRS], *table[2]; /* i16, i8 */
-    tern_span x, wide, act, quant, gain, rope, ids, heads, logits, top, picked;
+    tern_span x, wide, act, quant, gain, rope, ids, heads, top;
     tern_op ops[CAL_OPS];
     int32_t pos[CAL_TOK], seq[CAL_TOK], rows[CAL_TOK], pages[CAL_CTX / TERN_PAGE_TOK];
-    tern_pick picks[CAL_ROWS];
     double op_ns, run_ns; /* measured first, taken off everything else */
 } cal_rig;
 

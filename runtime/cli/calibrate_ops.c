@@ -9,15 +9,13 @@
 static const double linear_at[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 0};
 static const double rows_at[] = {1, 2, 8, 64, 256, 0};
 static const double context_at[] = {64, 512, 2048, 4096, 0};
-static const double one_at[] = {1, 0};
-static const double head_at[] = {2, 8, 32, 0};
+static const double head_at[] = {1, 2, 8, 32, 0};
 
 static const double *points_of(tern_curve_id id)
 {
     if (id == TERN_CURVE_LINEAR) return linear_at;
     if (id >= TERN_CURVE_ATTN_F16_1 && id <= TERN_CURVE_CHUNK_I8_4) return context_at;
-    if (id == TERN_CURVE_TOP_I16 || id == TERN_CURVE_TOP_I8) return one_at;
-    return id >= TERN_CURVE_FULL_I16 ? head_at : rows_at;
+    return id >= TERN_CURVE_TOP_I16 ? head_at : rows_at;
 }
 
 static int n_points_of(tern_curve_id id)
@@ -138,30 +136,18 @@ static int measure_attention(double *ns, cal_rig *rig, tern_curve_id id, int con
     return status;
 }
 
-/* HEAD for one row and its 64 best, for several rows in full; PICK of the largest logit. */
+/* HEAD for some rows and the 64 best of each. */
 static int measure_head(double *ns, cal_rig *rig, tern_curve_id id, int rows, tern_error *err)
 {
-    const int i8 = id == TERN_CURVE_TOP_I8 || id == TERN_CURVE_FULL_I8;
-    const int top = id == TERN_CURVE_TOP_I16 || id == TERN_CURVE_TOP_I8;
-    double units = (double)CAL_VOCAB * CAL_D;
-    if (id == TERN_CURVE_PICK) {
-        units = CAL_VOCAB;
-        set(rig, 0, TERN_OP_PICK)->u.pick =
-            (tern_op_pick){.logits = rig->logits, .ids = rig->picked, .n_vocab = CAL_VOCAB};
-    } else {
-        set(rig, 0, TERN_OP_HEAD)->u.head =
-            (tern_op_head){.x = rig->x,
-                           .gain = tern_span_cols(rig->gain, 0, CAL_D),
-                           .table = rig->table[i8],
-                           .mode = top ? TERN_HEAD_TOP : TERN_HEAD_FULL,
-                           .n = top ? 64 : 0,
-                           .eps = 1e-5f};
-        if (top)
-            rig->ops[0].u.head.top = rig->top;
-        else
-            rig->ops[0].u.head.logits = rig->logits;
-    }
-    return time_units(ns, rig, 1, (const int[3]){rows, rows, 0}, units, err);
+    set(rig, 0, TERN_OP_HEAD)->u.head =
+        (tern_op_head){.x = rig->x,
+                       .gain = tern_span_cols(rig->gain, 0, CAL_D),
+                       .table = rig->table[id == TERN_CURVE_TOP_I8],
+                       .top = rig->top,
+                       .mode = TERN_HEAD_TOP,
+                       .n = CAL_TOP,
+                       .eps = 1e-5f};
+    return time_units(ns, rig, 1, (const int[3]){rows, rows, 0}, (double)CAL_VOCAB * CAL_D, err);
 }
 
 int cli_cal_point(double *ns, tern_curve_id *curve, double *at, cal_rig *rig, int i,

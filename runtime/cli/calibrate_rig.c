@@ -31,6 +31,7 @@ typedef struct source {
     uint8_t *codes; /* 16 rows of the wider k */
     int8_t *planes; /* 16 rows of a table, high then low */
     float *ones;    /* scales and column factors */
+    float *small;   /* scales of rows that are far from the best */
 } source;
 
 static int fill_source(source *s, tern_error *err)
@@ -42,6 +43,9 @@ static int fill_source(source *s, tern_error *err)
         status = tern_alloc(&s->planes, plane_bytes, 1, "a table to measure with", err);
     if (status == TERN_OK)
         status = tern_alloc(&s->ones, CAL_D, sizeof *s->ones, "a table to measure with", err);
+    if (status == TERN_OK)
+        status = tern_alloc(&s->small, TERN_TILE_ROWS, sizeof *s->small, "a table to measure with",
+                            err);
     if (status != TERN_OK) return status;
     for (size_t i = 0; i < code_bytes; i++) {
         const uint64_t r = tern_random_u64(1, 0, (uint32_t)i);
@@ -50,21 +54,24 @@ static int fill_source(source *s, tern_error *err)
     for (size_t i = 0; i < plane_bytes; i++)
         s->planes[i] = (int8_t)(tern_random_u64(2, 0, (uint32_t)i) % 251 - 125);
     for (int i = 0; i < CAL_D; i++) s->ones[i] = 1.0f;
+    for (int i = 0; i < TERN_TILE_ROWS; i++) s->small[i] = 1e-3f;
     return TERN_OK;
 }
 
+/* Of a table one row in 256 may be among the best, as in a trained one: screening finds them. */
 static int import(tern_weight *weight, const source *s, tern_error *err)
 {
     const tern_weight_desc *d = tern_weight_describe(weight);
     const int low = d->use == TERN_USE_TABLE && d->head_type == TERN_HEAD_I16;
     for (int row = 0; row < d->n_out; row += TERN_TILE_ROWS) {
+        const int far = d->use == TERN_USE_TABLE && row / TERN_TILE_ROWS % 256;
         const tern_weight_rows rows = {.row0 = row,
                                        .rows = TERN_TILE_ROWS,
                                        .codes = s->codes,
                                        .high = s->planes,
                                        .low =
                                            low ? s->planes + (size_t)TERN_TILE_ROWS * CAL_D : NULL,
-                                       .scale = s->ones,
+                                       .scale = far ? s->small : s->ones,
                                        .col = row ? NULL : s->ones};
         const int status = tern_weight_import(weight, &rows, err);
         if (status != TERN_OK) return status;
@@ -138,9 +145,7 @@ static size_t place_values(cal_rig *rig, const tern_backend *backend)
         {&rig->gain, 1, CAL_F, TERN_F32},
         {&rig->rope, CAL_CTX, CAL_HD, TERN_F32},
         {&rig->ids, CAL_TOK, 1, TERN_S32},
-        {&rig->logits, CAL_ROWS, CAL_VOCAB, TERN_F32},
-        {&rig->picked, CAL_ROWS, 1, TERN_S32},
-        {&rig->top, 1, 64 * (int64_t)sizeof(tern_candidate), TERN_OPAQUE},
+        {&rig->top, 1, CAL_ROWS * CAL_TOP * (int64_t)sizeof(tern_candidate), TERN_OPAQUE},
         {&rig->heads, 2 * CAL_TOK, 4 * (int64_t)units * CAL_HD, TERN_F32},
     };
     size_t used = 0;
@@ -190,6 +195,7 @@ int cli_cal_rig_open(cal_rig *rig, const char *device, int n_threads, const tern
     free(s.codes);
     free(s.planes);
     free(s.ones);
+    free(s.small);
     return status;
 }
 
@@ -244,7 +250,6 @@ int cli_cal_time(double *ns, cal_rig *rig, int n_ops, int n_tok, int n_rows, int
                               .pages = rig->pages,
                               .pages_ld = CAL_CTX / TERN_PAGE_TOK,
                               .rows = rig->rows,
-                              .picks = rig->picks,
                               .targets = rig->rows};
     tern_program *program;
     int status = tern_program_create(&program, rig->device, rig->ops, n_ops, &limits, err);

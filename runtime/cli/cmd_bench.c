@@ -17,13 +17,10 @@
 #define TERN_COMMIT ""
 #endif
 
-#define MAX_TESTS (BENCH_MAX_LIST * BENCH_MAX_LIST + 1)
-#define STEP_TOK 256 /* tokens of a step at most: what the engine takes by default */
-
 typedef struct bench_options {
     cli_model_options model;
-    const char *preset, *depths, *batches;
-    int pp, tg, reps, csv, json;
+    const char *preset, *pg, *depths, *batches;
+    int pp, tg, chunk, reps, csv, json, gemm;
 } bench_options;
 
 #define AT(member) offsetof(bench_options, member)
@@ -32,11 +29,16 @@ static const cli_option options[] = {
      "random weights in a public shape: 2b4t, large, 3b, llama3-8b, falcon3-1b, ..., tiny"},
     {"pp", 0, CLI_INT, AT(pp), 0, 1 << 20, "N", "tokens of the prompt (default 512, 0: no test)"},
     {"tg", 0, CLI_INT, AT(tg), 0, 1 << 20, "N", "tokens to decode (default 128, 0: no test)"},
+    {"pg", 0, CLI_TEXT, AT(pg), 0, 0, "P,N",
+     "a prompt of P tokens and N decoded after it, as one test, e.g. 512,128"},
+    {"chunk", 0, CLI_INT, AT(chunk), 1, 1 << 16, "N", "tokens of a step at most (default 256)"},
     {"depth", 0, CLI_TEXT, AT(depths), 0, 0, "LIST",
      "decode after that many tokens, e.g. 0,1024 (default 0)"},
     {"batch", 0, CLI_TEXT, AT(batches), 0, 0, "LIST",
      "sequences decoded at once, e.g. 1,8 (default 1)"},
     {"reps", 0, CLI_INT, AT(reps), 1, BENCH_MAX_REPS, "N", "samples of each test (default 3)"},
+    {"gemm", 0, CLI_FLAG, AT(gemm), 0, 0, NULL,
+     "products alone, W1.58A8 beside cuBLAS: --preset LIST, --batch LIST of tokens, --reps"},
     {"csv", 0, CLI_FLAG, AT(csv), 0, 0, NULL, "comma-separated values instead of Markdown"},
     {"json", 0, CLI_FLAG, AT(json), 0, 0, NULL, "a JSON object instead of Markdown"},
     CLI_MODEL_OPTIONS(bench_options, model),
@@ -69,6 +71,22 @@ static int read_list(int list[BENCH_MAX_LIST], int *n, const char *name, const c
     }
 }
 
+static int read_pair(bench_test *t, const char *text, tern_error *err)
+{
+    static const int range[2] = {1, 1 << 20};
+    int list[BENCH_MAX_LIST], n;
+    const int status = read_list(list, &n, "pg", text, range, err);
+    if (status != TERN_OK) return status;
+    if (n != 2)
+        return tern_fail(err, TERN_E_USAGE,
+                         "--pg is '%.40s': use the tokens of the prompt, a comma and the tokens to "
+                         "decode",
+                         text);
+    *t = (bench_test){.n_prompt = list[0], .n_decode = list[1], .batch = 1};
+    snprintf(t->name, sizeof t->name, "pp%d+tg%d", list[0], list[1]);
+    return TERN_OK;
+}
+
 /* The tests that the options name, prefill first. */
 static int list_tests(bench_result *results, int *n, const bench_options *o, tern_error *err)
 {
@@ -84,6 +102,11 @@ static int list_tests(bench_result *results, int *n, const bench_options *o, ter
         *t = (bench_test){.n_prompt = o->pp, .batch = 1};
         snprintf(t->name, sizeof t->name, "pp%d", o->pp);
     }
+    if (o->pg) {
+        bench_test *t = &results[(*n)++].test;
+        status = read_pair(t, o->pg, err);
+        if (status != TERN_OK) return status;
+    }
     for (int b = 0; b < n_batches && o->tg; b++)
         for (int d = 0; d < n_depths; d++) {
             char batch[16] = "", depth[16] = "";
@@ -94,18 +117,19 @@ static int list_tests(bench_result *results, int *n, const bench_options *o, ter
             snprintf(t->name, sizeof t->name, "tg%d%s%s", o->tg, batch, depth);
         }
     return *n ? TERN_OK
-              : tern_fail(err, TERN_E_USAGE, "--pp and --tg are both 0: there is nothing to time");
+              : tern_fail(err, TERN_E_USAGE,
+                          "--pp and --tg are 0 and there is no --pg: there is nothing to time");
 }
 
 /* Context and sequences that the tests need; -c may only ask for more. */
 static int size_workload(tern_workload *w, const bench_options *o, const bench_result *results,
                          int n, tern_error *err)
 {
-    *w = (tern_workload){.n_tok = STEP_TOK, .kv_type = (tern_kv_type)o->model.kv,
+    *w = (tern_workload){.n_tok = o->chunk, .kv_type = (tern_kv_type)o->model.kv,
                          .head_type = (tern_head_type)o->model.head};
     int needed = 1;
     for (int i = 0; i < n; i++) {
-        const int here = cli_bench_context(&results[i].test, STEP_TOK);
+        const int here = cli_bench_context(&results[i].test, o->chunk);
         if (here > needed) needed = here;
         if (results[i].test.batch > w->n_seq) w->n_seq = results[i].test.batch;
     }
@@ -179,6 +203,11 @@ static int time_tests(bench_rig *rig, bench_result *results, int n, int reps, te
     return TERN_OK;
 }
 
+static bench_form form_of(const bench_options *o)
+{
+    return o->json ? BENCH_JSON : o->csv ? BENCH_CSV : BENCH_MARKDOWN;
+}
+
 static int bench_model(const bench_options *o, bench_result *results, int n, tern_error *err)
 {
     tern_workload workload;
@@ -191,24 +220,40 @@ static int bench_model(const bench_options *o, bench_result *results, int n, ter
     bench_rig rig = {0};
     status = open_rig(&rig, model, o, &workload, err);
     if (status == TERN_OK) status = time_tests(&rig, results, n, o->reps, err);
-    const bench_form form = o->json ? BENCH_JSON : o->csv ? BENCH_CSV : BENCH_MARKDOWN;
-    if (status == TERN_OK) status = cli_bench_report(&rig, results, n, form, TERN_COMMIT, err);
+    if (status == TERN_OK)
+        status = cli_bench_report(&rig, results, n, form_of(o), TERN_COMMIT, err);
     free_rig(&rig);
     tern_model_close(model);
     return status;
 }
 
+static int bench_gemm(const bench_options *o, tern_error *err)
+{
+    static const char all_tokens[] = "1,2,4,8,16,32,64,128,256,512,1024,2048,4096";
+    if (o->model.model)
+        return tern_fail(err, TERN_E_USAGE, "--gemm needs no model: use --preset, or leave out -m");
+    const bench_gemm_options compared = {
+        .device = o->model.device ? o->model.device : "cuda:0",
+        .presets = o->preset ? o->preset : "2b4t,3b,llama3-8b,70b",
+        .tokens = o->batches ? o->batches : all_tokens,
+        .n_samples = o->reps, .form = form_of(o),
+    };
+    return cli_bench_gemm(&compared, err);
+}
+
 static int bench(int argc, char **argv, tern_error *err)
 {
-    bench_options o = {.depths = "0", .batches = "1", .pp = 512, .tg = 128, .reps = 3};
+    bench_options o = {.depths = "0", .pp = 512, .tg = 128, .chunk = 256, .reps = 3};
     int status = cli_parse(&o, &cli_bench, argc, argv, NULL, err);
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
     if (o.preset && o.model.model)
         return tern_fail(err, TERN_E_USAGE, "both --preset and -m are given: use one of them");
     if (o.csv && o.json)
         return tern_fail(err, TERN_E_USAGE, "both --csv and --json are given: use one of them");
+    if (o.gemm) return bench_gemm(&o, err);
+    if (!o.batches) o.batches = "1";
     bench_result *results;
-    status = tern_alloc(&results, MAX_TESTS, sizeof *results, "the results", err);
+    status = tern_alloc(&results, BENCH_MAX_TESTS, sizeof *results, "the results", err);
     if (status != TERN_OK) return status;
     int n;
     status = list_tests(results, &n, &o, err);

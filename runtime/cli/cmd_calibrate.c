@@ -108,6 +108,13 @@ static int measure(tern_profile *p, cal_rig *rig, const char *device, tern_error
 
 static int measure_device(tern_profile *out, const char *device, int n_threads, tern_error *err)
 {
+    const tern_backend *backend = tern_backend_find(device, err);
+    if (!backend) return TERN_E_USAGE;
+    if (!backend->info)
+        return tern_fail(err, TERN_E_USAGE,
+                         "'%s' compares two devices and has no speed of its own: name the device "
+                         "alone",
+                         device);
     cal_rig *rig;
     int status = tern_alloc(&rig, 1, sizeof *rig, "the calibration", err);
     if (status != TERN_OK) return status;
@@ -181,9 +188,9 @@ static int calibrate_one(const calibrate_options *o, const char *device, tern_er
         snprintf(path, sizeof path, "%s", o->out);
     else
         status = cli_profiles_path(path, err);
+    if (status == TERN_OK && !o->out) status = make_folders(path, err); /* before the work */
     if (status == TERN_OK) status = measure_device(&list[0], device, o->n_threads, err);
     if (status == TERN_OK) status = merge(list, &n, path, o->out != NULL, err);
-    if (status == TERN_OK && !o->out) status = make_folders(path, err);
     char *text = NULL;
     if (status == TERN_OK) status = tern_profiles_write(&text, list, n, err);
     if (status == TERN_OK) status = cli_write_file(path, text, err);

@@ -141,6 +141,17 @@ static int print_comparison(comparison *c, int json, tern_error *err)
     return TERN_OK;
 }
 
+/* A plan file brings types of its own, to the base too. */
+static int check_base(const kld_options *o, const comparison *c, tern_error *err)
+{
+    const tern_workload *w = &tern_engine_plan(c->base->engine)->workload;
+    if ((int)w->kv_type == o->base_kv && (int)w->head_type == o->base_head) return TERN_OK;
+    return tern_fail(err, TERN_E_USAGE,
+                     "the plan computes the base with KV %s and head %s: say so with --base-kv and "
+                     "--base-head, or leave --plan out",
+                     cli_kv_name(c->base->engine), cli_head_name(c->base->engine));
+}
+
 /* Both must read the text as the same tokens. */
 static int check_tokens(const cli_eval_text *text, const kld_options *o, const comparison *c,
                         tern_error *err)
@@ -177,7 +188,8 @@ static int check_tokens(const cli_eval_text *text, const kld_options *o, const c
 static int compare_sessions(const kld_options *o, comparison *c, tern_error *err)
 {
     cli_eval_text text;
-    int status = cli_eval_read(&text, &o->eval, c->model, err);
+    int status = check_base(o, c, err);
+    if (status == TERN_OK) status = cli_eval_read(&text, &o->eval, c->model, err);
     if (status != TERN_OK) return status;
     status = check_tokens(&text, o, c, err);
     if (status == TERN_OK) status = alloc_comparison(c, &text, err);

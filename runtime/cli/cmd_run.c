@@ -43,7 +43,7 @@ static void print_promise(const cli_plan *p, const tern_engine *engine, const te
     if (!p->predicted || !s->prefill_tok || !s->decode_tok) return;
     const tern_model_config *config = tern_model_config_of(tern_engine_model(engine));
     const int prompt = (int)s->prefill_tok, decoded = (int)s->decode_tok;
-    const double first = tern_forecast_prefill_s(&p->plan, config, &p->site.site, prompt);
+    const double first = tern_forecast_prefill_s(&p->plan, config, &p->site.site, 0, prompt);
     const double step =
         tern_forecast_step_s(&p->plan, config, &p->site.site, 1, prompt + decoded / 2);
     fprintf(stderr, "predicted: prefill %.1f tok/s, decode %.1f tok/s; measured %.1f and %.1f\n",

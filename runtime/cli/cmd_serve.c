@@ -14,7 +14,7 @@ typedef struct serve_options {
     cli_model_options model;
     const char *host, *name, *key_file, *chat;
     int port, n_seq, n_tok, n_pages, n_spill, n_queue, max_tok, body_kib, connections;
-    int first_token_s, request_s;
+    int queue_s, first_token_s, request_s;
 } serve_options;
 
 #define AT(member) offsetof(serve_options, member)
@@ -39,6 +39,8 @@ static const cli_option options[] = {
     {"max-body", 0, CLI_INT, AT(body_kib), 1, 1 << 20, "KIB", "size of a request (default 4096)"},
     {"max-client-connections", 0, CLI_INT, AT(connections), 1, 1024, "N",
      "connections of one address (default 256)"},
+    {"queue-timeout", 0, CLI_INT, AT(queue_s), 1, 86400, "S",
+     "seconds until a request begins to run (default 600)"},
     {"first-token-timeout", 0, CLI_INT, AT(first_token_s), 1, 86400, "S",
      "seconds until the first token (default 600)"},
     {"request-timeout", 0, CLI_INT, AT(request_s), 1, 86400, "S",
@@ -56,12 +58,47 @@ const cli_command cli_serve = {"serve",
 #define MAX_KEYS 1024
 #define MAX_KEY_FILE_BYTES ((size_t)1 << 20)
 
-/* Keys of a file: lines, without white space at their ends; # begins a comment. */
+/* Keys of a file, one a line, without the white space around them; # at the beginning of a word
+ * makes the rest of the line a comment. */
 typedef struct key_list {
     char *text;
     const char *keys[MAX_KEYS];
     int n;
 } key_list;
+
+/* Cuts the key out of a line; an empty text where there is none. NULL when there are several. */
+static const char *key_of(char *line)
+{
+    static const char blanks[] = " \t\r";
+    char *key = line + strspn(line, blanks);
+    if (*key == '#') return "";
+    char *end = key + strcspn(key, blanks);
+    const char *rest = end + strspn(end, blanks);
+    const int alone = *rest == 0 || *rest == '#';
+    *end = 0;
+    return alone ? key : NULL;
+}
+
+static int split_keys(key_list *out, const char *path, tern_error *err)
+{
+    char *next = out->text;
+    for (int number = 1; next; number++) {
+        char *line = strsep(&next, "\n");
+        const char *key = key_of(line);
+        if (!key)
+            return tern_fail(err, TERN_E_USAGE,
+                             "line %d of the key file '%s' is more than one word: write one key a "
+                             "line",
+                             number, path);
+        if (!*key) continue;
+        if (out->n == MAX_KEYS)
+            return tern_fail(err, TERN_E_USAGE, "the key file '%s' holds more than %d keys", path,
+                             MAX_KEYS);
+        out->keys[out->n++] = key;
+    }
+    if (out->n > 0) return TERN_OK;
+    return tern_fail(err, TERN_E_USAGE, "the key file '%s' holds no key: write one a line", path);
+}
 
 static int read_keys(key_list *out, const char *path, tern_error *err)
 {
@@ -72,22 +109,7 @@ static int read_keys(key_list *out, const char *path, tern_error *err)
                          strerror(errno));
     const int status = tern_stream_read(&out->text, &bytes, file, path, MAX_KEY_FILE_BYTES, err);
     fclose(file);
-    if (status != TERN_OK) return status;
-    char *at = NULL;
-    for (char *key = strtok_r(out->text, " \t\r\n", &at); key && out->n < MAX_KEYS;
-         key = strtok_r(NULL, " \t\r\n", &at)) {
-        if (key[0] == '#') {
-            char *end = at ? strchr(at, '\n') : NULL;
-            if (!end) break;
-            at = end;
-            continue;
-        }
-        out->keys[out->n++] = key;
-    }
-    if (out->n == 0)
-        return tern_fail(err, TERN_E_USAGE, "the key file '%s' holds no key: write one a line",
-                         path);
-    return TERN_OK;
+    return status == TERN_OK ? split_keys(out, path, err) : status;
 }
 
 /* What a signal stops; set once, before the handler is. */
@@ -99,8 +121,38 @@ static void on_signal(int signal_number)
     tern_server_stop(running);
 }
 
+/* ---- what the planner foretells ------------------------------------------------------------- */
+
+static double prompt_s(const void *session, int n_cached, int n_prompt)
+{
+    const cli_session *s = session;
+    return tern_forecast_prefill_s(&s->plan.plan, tern_model_config_of(s->model),
+                                   &s->plan.site.site, n_cached, n_prompt);
+}
+
+static double step_s(const void *session, int n_seq, int depth)
+{
+    const cli_session *s = session;
+    return tern_forecast_step_s(&s->plan.plan, tern_model_config_of(s->model), &s->plan.site.site,
+                                n_seq, depth);
+}
+
+/* The text is the caller's to free. */
+static int forecast(tern_server_forecast *out, char **text, cli_session *session,
+                    const serve_options *o, tern_error *err)
+{
+    tern_report report;
+    int status = cli_plan_report(&report, &session->plan, tern_model_config_of(session->model),
+                                 &o->model, err);
+    if (status == TERN_OK) status = tern_plan_write(text, &report, err);
+    if (status == TERN_OK) *out = (tern_server_forecast){*text, prompt_s, step_s, session};
+    return status;
+}
+
+/* ---- the command ---------------------------------------------------------------------------- */
+
 static int serve(const serve_options *o, cli_session *session, const key_list *keys,
-                 tern_error *err)
+                 const tern_server_forecast *forecast, tern_error *err)
 {
     const tern_model_config *config = tern_model_config_of(session->model);
     tern_server_options server = {
@@ -114,8 +166,10 @@ static int serve(const serve_options *o, cli_session *session, const key_list *k
         .max_tok = o->max_tok,
         .max_body_bytes = o->body_kib * 1024,
         .max_client_connections = o->connections,
+        .queue_timeout_s = o->queue_s,
         .first_token_timeout_s = o->first_token_s,
         .request_timeout_s = o->request_s,
+        .forecast = *forecast,
     };
     int status = o->chat ? tern_chat_find(&server.chat, o->chat, err) : TERN_OK;
     if (status == TERN_OK) status = tern_server_create(&running, session->engine, &server, err);
@@ -142,6 +196,7 @@ static int run(int argc, char **argv, tern_error *err)
                        .max_tok = 1 << 22,
                        .body_kib = 4096,
                        .connections = 256,
+                       .queue_s = 600,
                        .first_token_s = 600,
                        .request_s = 3600};
     int status = cli_parse(&o, &cli_serve, argc, argv, NULL, err);
@@ -156,8 +211,12 @@ static int run(int argc, char **argv, tern_error *err)
                              .n_queue = o.n_seq + o.n_queue};
     if (status == TERN_OK) status = cli_open_batch(&session, &o.model, &batch, err);
     if (status == TERN_OK) {
-        status = serve(&o, &session, &keys, err);
+        tern_server_forecast foretold;
+        char *text = NULL;
+        status = forecast(&foretold, &text, &session, &o, err);
+        if (status == TERN_OK) status = serve(&o, &session, &keys, &foretold, err);
         cli_close(&session);
+        free(text);
     }
     free(keys.text);
     return status;

@@ -169,6 +169,9 @@ static int refuse_option(const cli_command *command, int what, char **argv, tern
     /* A letter stands in optopt; a long name is what was read last. */
     const char letter[] = {'-', (char)optopt, 0};
     const char *text = optopt > 0 && optopt < 256 ? letter : argv[optind - 1];
+    if (what == '?' && (optopt == 'h' || optopt >= 256)) /* known, but with =VALUE behind it */
+        return tern_fail(err, TERN_E_USAGE, "'%.60s': this option takes no value",
+                         argv[optind - 1]);
     if (what == ':')
         return tern_fail(err, TERN_E_USAGE, "'%.60s' wants an argument: see `tern %s --help`", text,
                          command->name);

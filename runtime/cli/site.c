@@ -119,6 +119,11 @@ static int add_present(cli_site *out, const char *name, const machine *m, int n_
     tern_site_device *device = &out->devices[out->site.n];
     const tern_backend *backend = tern_backend_find(name, err);
     if (!backend) return TERN_E_USAGE;
+    if (!backend->info)
+        return tern_fail(err, TERN_E_USAGE,
+                         "'%s' compares two devices and has no speed to plan with: name the device "
+                         "alone",
+                         name);
     const char *colon = strchr(name, ':');
     tern_device_info info;
     int status = backend->info(&info, colon ? atoi(colon + 1) : 0, err);
@@ -243,9 +248,22 @@ static int read_plan(tern_plan_file *file, const char *path, const tern_model_co
     return status;
 }
 
-static int serves(const tern_plan *plan, const tern_workload *w, const char *path, tern_error *err)
+/* The file has the last word on places, types and steps; what the command line says else would be
+ * ignored. */
+static int serves(const tern_plan *plan, const tern_workload *w, const cli_model_options *o,
+                  tern_error *err)
 {
     const tern_workload *has = &plan->workload;
+    const char *path = o->plan;
+    if (o->device)
+        return tern_fail(err, TERN_E_USAGE,
+                         "'%.100s' says which devices to use: leave -d out, or plan again", path);
+    if ((o->kv && w->kv_type != has->kv_type) || (o->head && w->head_type != has->head_type))
+        return tern_fail(err, TERN_E_USAGE,
+                         "'%.100s' is for KV %s and head %s: leave --kv and --head out, or plan "
+                         "again with them",
+                         path, has->kv_type == TERN_KV_I8 ? "i8" : "f16",
+                         has->head_type == TERN_HEAD_I8 ? "i8" : "i16");
     if (w->n_ctx > has->n_ctx || w->n_seq > has->n_seq)
         return tern_fail(err, TERN_E_USAGE,
                          "'%.100s' is for a context of %d and %d requests, but %d and %d are "
@@ -270,7 +288,7 @@ static int make_from_file(cli_plan *out, const tern_model_config *config,
     const cli_site_options site = {.devices = devices, .n_threads = o->n_threads};
     status = cli_site_open(&out->site, &site, err);
     if (status == TERN_OK) status = check_machine(&file, &out->site.site, o->plan, err);
-    if (status == TERN_OK) status = serves(&file.plan, workload, o->plan, err);
+    if (status == TERN_OK) status = serves(&file.plan, workload, o, err);
     out->plan = file.plan;
     out->goal = file.goal;
     return status;
@@ -289,15 +307,36 @@ int cli_plan_make(cli_plan *out, const tern_model_config *config, const cli_mode
     return status == TERN_OK ? make_auto(out, config, devices, workload, err) : status;
 }
 
+/* The report of a plan whose site is open. */
+static int report_of(tern_report *out, const cli_plan *plan, const tern_model_config *config,
+                     tern_error *err)
+{
+    *out = (tern_report){.config = config,
+                         .site = &plan->site.site,
+                         .plan = plan->plan,
+                         .goal = tern_goal_fill(&plan->goal, &plan->plan.workload)};
+    return tern_report_fill(out, err);
+}
+
+int cli_plan_report(tern_report *out, cli_plan *plan, const tern_model_config *config,
+                    const cli_model_options *o, tern_error *err)
+{
+    if (!plan->predicted) {
+        const cli_site_options site = {.devices = o->device ? o->device : "cpu",
+                                       .n_threads = o->n_threads};
+        const int status = cli_site_open(&plan->site, &site, err);
+        if (status != TERN_OK) return status;
+        plan->predicted = 1;
+    }
+    return report_of(out, plan, config, err);
+}
+
 void cli_plan_say(const cli_plan *plan, const tern_model_config *config)
 {
-    if (!plan->predicted) return;
-    tern_report report = {.config = config,
-                          .site = &plan->site.site,
-                          .plan = plan->plan,
-                          .goal = tern_goal_fill(&plan->goal, &plan->plan.workload)};
+    tern_report report;
     char line[TERN_PLAN_LINE_BYTES];
+    if (!plan->predicted) return;
     if (plan->site.note[0]) fprintf(stderr, "tern: %s\n", plan->site.note);
-    if (tern_report_fill(&report, NULL) == TERN_OK)
+    if (report_of(&report, plan, config, NULL) == TERN_OK)
         fprintf(stderr, "plan: %s\n", tern_plan_line(line, &report));
 }

@@ -48,6 +48,10 @@ typedef struct cli_plan {
 int cli_plan_make(cli_plan *out, const tern_model_config *config, const cli_model_options *options,
                   const tern_workload *workload, tern_error *err);
 
+/* The plan's bytes and forecast; one by equal runs gets its site now, and promises from then on. */
+int cli_plan_report(tern_report *out, cli_plan *plan, const tern_model_config *config,
+                    const cli_model_options *options, tern_error *err);
+
 /* Says the plan in one line on standard error, when it promises something. */
 void cli_plan_say(const cli_plan *plan, const tern_model_config *config);
 

@@ -63,13 +63,14 @@ static int check_buffer_create(tern_buffer **out, tern_device *device, size_t by
 {
     check_buffer *buffer;
     int status = tern_alloc(&buffer, 1, sizeof *buffer, "a buffer", err);
+    if (status != TERN_OK) return status;
     for (int i = 0; i < SIDES && status == TERN_OK; i++) {
         status =
             tern_buffer_create(&buffer->side[i], ((check_device *)device)->side[i], bytes, err);
         if (status == TERN_OK) status = tern_alloc(&buffer->host[i], bytes, 1, "a buffer", err);
     }
     if (status != TERN_OK) {
-        if (buffer) check_buffer_destroy(&buffer->base);
+        check_buffer_destroy(&buffer->base);
         return status;
     }
     *out = &buffer->base;

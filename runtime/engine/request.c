@@ -202,3 +202,10 @@ void tern_engine_cancel(tern_engine *e, uint64_t id)
     for (int i = 0; i < e->n_waiting; i++)
         if (e->queue[i]->id == id) e->queue[i]->cancelled = 1;
 }
+
+int tern_engine_waits(const tern_engine *e, uint64_t id)
+{
+    for (int i = 0; i < e->n_waiting; i++)
+        if (e->queue[i]->id == id) return e->queue[i]->admitted_ns == 0;
+    return 0;
+}

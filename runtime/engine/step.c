@@ -99,16 +99,22 @@ static int needs_only_top(const tern_pick *p, int n)
     return unadjusted && (p->temperature == 0.0f || (p->top_k > 0 && p->top_k <= n));
 }
 
-/* Runs the batch and brings the sampled ids to the host. Several rows share one pass over both
- * planes of the table; a single one reads less when the head is screened. */
+/* The program of the head and of the choice: screened where that is enough for all rows. */
+static tern_program *pick_program(const tern_engine *e, const tern_part *head)
+{
+    for (int row = 0; row < e->batch.n_rows; row++)
+        if (!needs_only_top(&e->picks[row], head->n_top)) return head->pick;
+    return head->pick_top;
+}
+
+/* Runs the batch and brings the sampled ids to the host. */
 static int run_batch(tern_engine *e, tern_error *err)
 {
     int status = tern_engine_forward(e, err);
     if (status == TERN_OK && e->batch.n_rows > 0) {
         tern_part *head = tern_engine_head(e);
         tern_stream *stream = tern_engine_head_stream(e);
-        const int screened = e->batch.n_rows == 1 && needs_only_top(&e->picks[0], head->n_top);
-        status = tern_program_run(screened ? head->pick_top : head->pick, stream, &e->batch, err);
+        status = tern_program_run(pick_program(e, head), stream, &e->batch, err);
         if (status == TERN_OK)
             status =
                 tern_download(stream, e->picked, head->picked.buffer, head->picked.offset_bytes,

@@ -44,7 +44,7 @@ static summary summarise(const tern_hf_tensor *t)
                 const float magnitude = fabsf(values[i]);
                 s.sum += (double)magnitude;
                 if (magnitude == 0.0f || magnitude == s.most) continue;
-                s.ternary &= s.most == 0.0f;
+                s.ternary &= s.most == 0.0f && !isnan(magnitude);
                 if (magnitude > s.most) s.most = magnitude;
             }
         }

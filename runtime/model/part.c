@@ -130,7 +130,8 @@ static void layout_activations(tern_part *part)
     part->picked = take_span(part, here, part->desc.n_seq, 1, TERN_S32);
     part->score = take_opaque(part, (size_t)n_tok * sizeof(tern_score));
     part->n_top = c->n_vocab < TERN_PART_TOP ? c->n_vocab : TERN_PART_TOP;
-    part->top = take_opaque(part, (size_t)part->n_top * sizeof(tern_candidate));
+    part->top = take_opaque(part, (size_t)part->desc.n_seq * (size_t)part->n_top *
+                                      sizeof(tern_candidate));
     part->n_score_top = c->n_vocab < TERN_PART_SCORE_TOP ? c->n_vocab : TERN_PART_SCORE_TOP;
     part->score_top = take_opaque(part, (size_t)n_tok * (size_t)part->n_score_top *
                                             sizeof(tern_candidate));
@@ -172,8 +173,7 @@ static void make_head_recipe(recipe *r, tern_part *part, int head)
     static const tern_head_mode modes[N_HEAD_PROGRAMS] = {TERN_HEAD_FULL, TERN_HEAD_TOP,
                                                           TERN_HEAD_FULL, TERN_HEAD_SCORE};
     r->program = programs[head];
-    if (head == HEAD_PICK_TOP) r->limits.n_rows = 1;
-    if (modes[head] == TERN_HEAD_FULL) r->limits.n_rows = part->desc.n_seq;
+    if (modes[head] != TERN_HEAD_SCORE) r->limits.n_rows = part->desc.n_seq;
     r->n = tern_graph_head(r->ops, part, modes[head], head == HEAD_PICK || head == HEAD_PICK_TOP);
 }
 

@@ -64,14 +64,14 @@ typedef struct tern_part {
     tern_span logits;    /* [n_seq, n_vocab] f32 */
     tern_span picked;    /* [n_seq, 1] s32 */
     tern_span score;     /* opaque: [n_tok] tern_score */
-    tern_span top;       /* opaque: [1, n_top] tern_candidate */
+    tern_span top;       /* opaque: [n_seq, n_top] tern_candidate */
     int n_top;           /* candidates of pick_top */
     tern_span score_top; /* opaque: [n_tok, n_score_top] tern_candidate */
     int n_score_top;     /* candidates of all_scores */
     tern_segment *segments;
     int n_segments;
     tern_program *pick;       /* HEAD FULL, PICK: at most n_seq rows */
-    tern_program *pick_top;   /* HEAD TOP, PICK: one row, whose sampling keeps at most n_top */
+    tern_program *pick_top;   /* HEAD TOP, PICK: the same, where sampling keeps at most n_top */
     tern_program *all_logits; /* HEAD FULL: at most n_seq rows */
     tern_program *all_scores; /* HEAD SCORE: at most n_tok rows */
     tern_device *device;

@@ -134,21 +134,17 @@ static void add_attention(tern_cost *cost, const context *c)
     cost->of[TERN_COST_LATENCY].ns += c->times * c->profile->op_ns;
 }
 
-/* One row of a greedy or top-k request is screened where the table has two planes. */
+/* As greedy and top-k requests have it: the candidates of every row, screened where the table has
+ * two planes, so that its low one is hardly read. */
 static void add_head(tern_cost *cost, const context *c)
 {
     const tern_model_config *m = c->config;
     const double rows = c->step->n_rows, values = (double)m->n_vocab * m->d;
-    const int i16 = c->workload->head_type == TERN_HEAD_I16, top = c->step->n_rows == 1;
-    const double planes = i16 && !top ? 2 : 1;
-    const tern_curve_id id = top ? (i16 ? TERN_CURVE_TOP_I16 : TERN_CURVE_TOP_I8)
-                                 : (i16 ? TERN_CURVE_FULL_I16 : TERN_CURVE_FULL_I8);
+    const int i16 = c->workload->head_type == TERN_HEAD_I16;
     if (c->step->n_rows == 0) return;
-    add_op(cost, c, TERN_COST_HEAD, id, (const double[2]){rows, values},
-           (tern_work){.bytes = planes * values, .macs = 2 * planes * rows * values});
-    if (!top)
-        add_op(cost, c, TERN_COST_HEAD, TERN_CURVE_PICK, (const double[2]){rows, m->n_vocab},
-               (tern_work){.bytes = 4 * rows * m->n_vocab});
+    add_op(cost, c, TERN_COST_HEAD, i16 ? TERN_CURVE_TOP_I16 : TERN_CURVE_TOP_I8,
+           (const double[2]){rows, values},
+           (tern_work){.bytes = values, .macs = 2 * rows * values});
     cost->of[TERN_COST_LATENCY].ns += c->times * c->profile->run_ns;
 }
 
@@ -184,9 +180,9 @@ void tern_units_add(tern_units *u, const tern_profile *profile, const tern_model
 }
 
 void tern_units_prefill(tern_units *u, const tern_profile *profile, const tern_model_config *config,
-                        const tern_workload *workload, int n_prompt)
+                        const tern_workload *workload, int n_cached, int n_prompt)
 {
-    for (int first = 0; first < n_prompt; first += workload->n_tok) {
+    for (int first = n_cached; first < n_prompt; first += workload->n_tok) {
         const int left = n_prompt - first, last = left <= workload->n_tok;
         const tern_step step = {last ? left : workload->n_tok, 1, last, first};
         tern_units_add(u, profile, config, workload, &step, 1);

@@ -121,7 +121,7 @@ int tern_plan_forecast(tern_forecast *out, const tern_plan *plan, const tern_mod
     for (int d = 0; d < plan->n_devices; d++) {
         const tern_profile *p = profile_of(plan, d, site);
         tern_units prefill = {0}, one = {0}, all = {0};
-        tern_units_prefill(&prefill, p, config, w, goal.n_prompt);
+        tern_units_prefill(&prefill, p, config, w, 0, goal.n_prompt);
         tern_units_add(&one, p, config, w, &step, 1);
         tern_units_decode(&all, p, config, w, &goal);
         add_device(&f.prefill[d], plan, &t, d, &prefill);
@@ -142,7 +142,7 @@ int tern_plan_forecast(tern_forecast *out, const tern_plan *plan, const tern_mod
 
 /* Of a step, or of a prompt where there is none; 0 when the site lacks a device. */
 static double seconds(const tern_plan *plan, const tern_model_config *config, const tern_site *site,
-                      int n_prompt, const tern_step *step)
+                      const tern_step *step, int n_cached, int n_prompt)
 {
     const tally t = count(plan);
     double ns = 0;
@@ -154,7 +154,7 @@ static double seconds(const tern_plan *plan, const tern_model_config *config, co
         if (step)
             tern_units_add(&units, p, config, &plan->workload, step, 1);
         else
-            tern_units_prefill(&units, p, config, &plan->workload, n_prompt);
+            tern_units_prefill(&units, p, config, &plan->workload, n_cached, n_prompt);
         add_device(&cost, plan, &t, d, &units);
         ns += tern_cost_ns(&cost);
     }
@@ -162,14 +162,14 @@ static double seconds(const tern_plan *plan, const tern_model_config *config, co
 }
 
 double tern_forecast_prefill_s(const tern_plan *plan, const tern_model_config *config,
-                               const tern_site *site, int n_prompt)
+                               const tern_site *site, int n_cached, int n_prompt)
 {
-    return seconds(plan, config, site, n_prompt, NULL);
+    return seconds(plan, config, site, NULL, n_cached, n_prompt);
 }
 
 double tern_forecast_step_s(const tern_plan *plan, const tern_model_config *config,
                             const tern_site *site, int n_seq, int depth)
 {
     const tern_step step = {n_seq, n_seq, n_seq, depth};
-    return seconds(plan, config, site, 0, &step);
+    return seconds(plan, config, site, &step, 0, 0);
 }

@@ -109,10 +109,11 @@ typedef struct tern_units {
 void tern_units_add(tern_units *units, const tern_profile *profile, const tern_model_config *config,
                     const tern_workload *workload, const tern_step *step, double times);
 
-/* Of all prompt chunks of one request, and of the n_out - 1 decode steps of n_seq requests. */
+/* Of all prompt chunks of one request behind its n_cached tokens, and of the n_out - 1 decode steps
+ * of n_seq requests. */
 void tern_units_prefill(tern_units *units, const tern_profile *profile,
                         const tern_model_config *config, const tern_workload *workload,
-                        int n_prompt);
+                        int n_cached, int n_prompt);
 void tern_units_decode(tern_units *units, const tern_profile *profile,
                        const tern_model_config *config, const tern_workload *workload,
                        const tern_goal *goal);
@@ -136,9 +137,10 @@ tern_goal tern_goal_fill(const tern_goal *goal, const tern_workload *workload);
 int tern_plan_forecast(tern_forecast *out, const tern_plan *plan, const tern_model_config *config,
                        const tern_site *site, const tern_goal *goal, tern_error *err);
 
-/* Seconds of a prompt of n tokens (with its first token), of a decode step at a depth. */
+/* Seconds of a prompt of n tokens, the first n_cached of which are computed already (with the first
+ * token of the answer); of a decode step at a depth. */
 double tern_forecast_prefill_s(const tern_plan *plan, const tern_model_config *config,
-                               const tern_site *site, int n_prompt);
+                               const tern_site *site, int n_cached, int n_prompt);
 double tern_forecast_step_s(const tern_plan *plan, const tern_model_config *config,
                             const tern_site *site, int n_seq, int depth);
 

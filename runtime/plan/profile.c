@@ -14,7 +14,7 @@ const char *tern_curve_name(tern_curve_id id)
     static const char *const names[TERN_N_CURVES] = {
         "linear",     "norm_quant", "act_mul",   "rope_kv",     "embed",       "attn_f16_1",
         "attn_f16_4", "attn_i8_1",  "attn_i8_4", "chunk_f16_1", "chunk_f16_4", "chunk_i8_1",
-        "chunk_i8_4", "top_i16",    "top_i8",    "full_i16",    "full_i8",     "pick",
+        "chunk_i8_4", "top_i16",    "top_i8",
     };
     return names[id];
 }

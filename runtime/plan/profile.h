@@ -1,7 +1,7 @@
 /* profile.h - what a device is known to do: measured by `tern calibrate`, or estimated from data
  * sheets for hardware that is not here. The planner predicts from it and from nothing else.
  *
- * A file is {"tern_profiles": 1, "machine": .., "build": .., "profiles": [...]}: the keys of a
+ * A file is {"tern_profiles": 2, "machine": .., "build": .., "profiles": [...]}: the keys of a
  * profile and their units are the tables of profile_json.c. The library of estimated profiles
  * (runtime/plan/profiles) is part of the program. */
 #ifndef TERN_PLAN_PROFILE_H
@@ -9,7 +9,7 @@
 
 #include "tern/device.h"
 
-#define TERN_PROFILE_VERSION 1
+#define TERN_PROFILE_VERSION 2
 #define TERN_PROFILE_MAX_FILE 64 /* profiles in one file */
 #define TERN_CURVE_POINTS 12
 
@@ -29,11 +29,8 @@ typedef enum tern_curve_id {
     TERN_CURVE_CHUNK_F16_4,
     TERN_CURVE_CHUNK_I8_1,
     TERN_CURVE_CHUNK_I8_4,
-    TERN_CURVE_TOP_I16, /* one value of the table, for one row and its 64 best; over rows: 1 */
+    TERN_CURVE_TOP_I16, /* one value of the table, for the 64 best of each row; over rows */
     TERN_CURVE_TOP_I8,
-    TERN_CURVE_FULL_I16, /* one value of the table, all logits; over rows */
-    TERN_CURVE_FULL_I8,
-    TERN_CURVE_PICK, /* one token of the vocabulary; over rows */
     TERN_N_CURVES,
 } tern_curve_id;
 

@@ -85,7 +85,7 @@ static void fill_times(device_costs *c, const tern_question *q, const tern_profi
     const int energy = goal.objective == TERN_OBJECTIVE_ENERGY && p->watts > 0;
     const double watts = energy ? p->watts : 1;
     tern_units pre = {0}, dec = {0};
-    tern_units_prefill(&pre, p, q->config, &q->workload, goal.n_prompt);
+    tern_units_prefill(&pre, p, q->config, &q->workload, 0, goal.n_prompt);
     tern_units_decode(&dec, p, q->config, &q->workload, &goal);
     c->attn = weigh(&pre.attn, &dec.attn, prompts, watts);
     c->ffn = weigh(&pre.ffn, &dec.ffn, prompts, watts);

@@ -160,17 +160,24 @@ static double ms_between(uint64_t from, uint64_t to)
     return from && to > from ? (double)(to - from) / 1e6 : 0.0;
 }
 
-/* Where the time of the first choice went. */
+/* Where the time of the first choice went, beside what the planner foretells of a prompt alone and
+ * of as many steps with as many mates. */
 static json_t *timings(const serve_job *job)
 {
     const serve_choice *c = &job->choices[0];
     const double decode_ms = ms_between(c->first_ns, c->last_ns);
     const int decoded = c->n_tokens > 1 ? c->n_tokens - 1 : 0;
-    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "queue_ms",
-                     ms_between(job->arrived_ns, c->admitted_ns), "prompt_ms",
-                     ms_between(c->admitted_ns, c->first_ns), "decode_ms", decode_ms, "total_ms",
-                     ms_between(job->arrived_ns, c->last_ns), "decode_tok_per_s",
-                     decode_ms > 0.0 ? decoded * 1e3 / decode_ms : 0.0);
+    json_t *object =
+        json_pack("{s:f, s:f, s:f, s:f, s:f}", "queue_ms",
+                  ms_between(job->arrived_ns, c->admitted_ns), "prompt_ms",
+                  ms_between(c->admitted_ns, c->first_ns), "decode_ms", decode_ms, "total_ms",
+                  ms_between(job->arrived_ns, c->last_ns), "decode_tok_per_s",
+                  decode_ms > 0.0 ? decoded * 1e3 / decode_ms : 0.0);
+    if (c->predicted_prompt_s > 0.0) {
+        json_object_set_new(object, "predicted_prompt_ms", json_real(1e3 * c->predicted_prompt_s));
+        json_object_set_new(object, "predicted_decode_ms", json_real(1e3 * c->predicted_decode_s));
+    }
+    return object;
 }
 
 static void write_json(serve_buffer *out, json_t *object)

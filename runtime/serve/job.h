@@ -35,6 +35,8 @@ typedef struct serve_choice {
     const char *finish;   /* "stop", "length", ...; NULL: more to come */
     int announced;        /* the first chunk of a stream has gone out */
     uint64_t admitted_ns, first_ns, last_ns;
+    uint64_t n_mates; /* sequences of the steps that decoded its tokens, added up */
+    double predicted_prompt_s, predicted_decode_s; /* when it has ended; 0: not foretold */
 } serve_choice;
 
 struct serve_job {

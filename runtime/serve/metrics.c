@@ -51,6 +51,18 @@ void tern_metrics_add(serve_metrics *metrics, metric which, double value)
     h->sum += value;
 }
 
+/* A label's value: backslash, quote and line end are escaped, what is too long is cut. */
+static void escape(char *out, size_t room, const char *text)
+{
+    size_t n = 0;
+    for (; *text && n + 3 <= room; text++) {
+        const int special = *text == '"' || *text == '\\' || *text == '\n';
+        if (special) out[n++] = '\\';
+        out[n++] = *text == '\n' ? 'n' : *text;
+    }
+    out[n] = 0;
+}
+
 static void write_histogram(serve_buffer *out, const histogram *h, int which, const char *model)
 {
     const char *name = table[which].name;
@@ -81,7 +93,8 @@ static void write_value(serve_buffer *out, const char *type, const char *name, c
 void tern_metrics_write(serve_buffer *out, const serve_metrics *m, const tern_engine_stats *s,
                         const char *model)
 {
-    char labels[160];
+    char name[128], labels[192];
+    escape(name, sizeof name, model);
     const double used = s->n_pages ? (double)(s->n_pages - s->n_pages_free) / s->n_pages : 0.0;
     const struct {
         const char *type, *name, *help;
@@ -97,16 +110,22 @@ void tern_metrics_write(serve_buffer *out, const serve_metrics *m, const tern_en
         {"counter", "prompt_tokens_total", "Tokens of prompts.", (double)m->prompt_tok},
         {"counter", "generation_tokens_total", "Tokens of answers.", (double)m->answer_tok},
     };
-    snprintf(labels, sizeof labels, "model_name=\"%s\"", model);
+    snprintf(labels, sizeof labels, "model_name=\"%s\"", name);
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         write_value(out, values[i].type, values[i].name, values[i].help, labels, values[i].value);
     const char *const reasons[] = {"stop", "length", "abort", "error"};
     const uint64_t counts[] = {m->stopped, m->length, m->aborted, m->refused};
     for (int i = 0; i < 4; i++) {
-        snprintf(labels, sizeof labels, "model_name=\"%s\",finished_reason=\"%s\"", model,
+        snprintf(labels, sizeof labels, "model_name=\"%s\",finished_reason=\"%s\"", name,
                  reasons[i]);
         write_value(out, "counter", "request_success_total",
                     i == 0 ? "Answers by how they ended." : NULL, labels, (double)counts[i]);
     }
-    for (int i = 0; i < N_METRICS; i++) write_histogram(out, &m->histograms[i], i, model);
+    tern_bytes_format(out,
+                      "# HELP tern:predicted_seconds_total What the planner foretold for finished "
+                      "answers.\n# TYPE tern:predicted_seconds_total counter\n"
+                      "tern:predicted_seconds_total{model_name=\"%s\",phase=\"prefill\"} %.9g\n"
+                      "tern:predicted_seconds_total{model_name=\"%s\",phase=\"decode\"} %.9g\n",
+                      name, m->predicted_prompt_s, name, m->predicted_decode_s);
+    for (int i = 0; i < N_METRICS; i++) write_histogram(out, &m->histograms[i], i, name);
 }

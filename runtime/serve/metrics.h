@@ -29,6 +29,7 @@ typedef struct histogram {
 typedef struct serve_metrics {
     histogram histograms[N_METRICS];
     uint64_t prompt_tok, answer_tok;
+    double predicted_prompt_s, predicted_decode_s; /* of finished choices */
     uint64_t stopped, length, aborted; /* choices by how they ended */
     uint64_t refused;                  /* requests answered with an error before they began */
 } serve_metrics;

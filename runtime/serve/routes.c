@@ -41,6 +41,15 @@ static int get_models(tern_server *s, const json_t *body, reply *out, api_error 
                                      "max_model_len", s->reading.n_ctx));
 }
 
+static int get_plan(tern_server *s, const json_t *body, reply *out, api_error *error)
+{
+    (void)body;
+    if (!s->options.forecast.json)
+        return tern_api_fail(error, 404, NULL, "the server was started without a plan");
+    tern_bytes_text(&out->body, s->options.forecast.json);
+    return 0;
+}
+
 static int get_metrics(tern_server *s, const json_t *body, reply *out, api_error *error)
 {
     (void)body, (void)error;
@@ -133,6 +142,7 @@ static const route routes[] = {
     {.method = "GET", .path = "/tokenizer_info", .answer = get_tokenizer_info},
     {.method = "GET", .path = "/health", .open = 1, .answer = get_health},
     {.method = "GET", .path = "/metrics", .answer = get_metrics},
+    {.method = "GET", .path = "/plan", .answer = get_plan},
     {.method = "GET", .path = "/version", .answer = get_version},
 };
 

@@ -12,6 +12,16 @@
 
 typedef struct tern_server tern_server;
 
+/* What the planner foretells, for answers, metrics and GET /plan. */
+typedef struct tern_server_forecast {
+    const char *json; /* the plan as `tern plan --json` prints it; NULL: there is none */
+    /* Seconds of a prompt of which n_cached tokens are computed already, alone in its steps, and of
+     * a step that decodes n_seq sequences of so many tokens. NULL: nothing is foretold. */
+    double (*prompt_s)(const void *plan, int n_cached, int n_prompt);
+    double (*step_s)(const void *plan, int n_seq, int depth);
+    const void *plan;
+} tern_server_forecast;
+
 typedef struct tern_server_options {
     const char *host;            /* IPv4 or IPv6 address; NULL: 127.0.0.1 */
     int port;                    /* 0: any free one */
@@ -23,7 +33,10 @@ typedef struct tern_server_options {
     int max_tok;           /* of their prompts and answers together */
     int max_body_bytes;
     int max_client_connections;
-    int first_token_timeout_s, request_timeout_s;
+    int queue_timeout_s;       /* until a request begins to run */
+    int first_token_timeout_s; /* these count from its arrival, too */
+    int request_timeout_s;
+    tern_server_forecast forecast;
 } tern_server_options;
 
 /* Listens. The strings must outlive the server. TERN_E_USAGE for a bad address, TERN_E_IO when it

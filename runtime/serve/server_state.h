@@ -42,6 +42,7 @@ struct tern_server {
     /* The engine thread's: */
     serve_job *active;
     tern_engine_event *events;
+    int n_decoding; /* sequences that the last step gave a token */
 };
 
 /* Now, CLOCK_MONOTONIC. */

@@ -175,6 +175,14 @@ static void take_inbox(tern_server *s)
     }
 }
 
+/* None of the job's choices has run yet. */
+static int waits(const tern_server *s, const serve_job *job)
+{
+    for (int i = 0; i < job->n_choices; i++)
+        if (!tern_engine_waits(s->engine, job->choices[i].id)) return 0;
+    return 1;
+}
+
 /* Abandons jobs whose clients are gone, fails those that have waited too long, keeps streams
  * alive. */
 static void look_after(tern_server *s, serve_job *job, uint64_t now)
@@ -192,7 +200,12 @@ static void look_after(tern_server *s, serve_job *job, uint64_t now)
     const uint64_t waited_s = (now - job->arrived_ns) / 1000000000u;
     int begun = 0;
     for (int i = 0; i < job->n_choices; i++) begun |= job->choices[i].first_ns != 0;
-    if (!begun && waited_s >= (uint64_t)o->first_token_timeout_s) {
+    if (!begun && waited_s >= (uint64_t)o->queue_timeout_s && waits(s, job)) {
+        tern_api_fail(&error, 503, NULL,
+                      "the request waited %d seconds for its turn: try again later",
+                      o->queue_timeout_s);
+        fail(s, job, &error);
+    } else if (!begun && waited_s >= (uint64_t)o->first_token_timeout_s) {
         tern_api_fail(&error, 503, NULL, "no token came within %d seconds",
                       o->first_token_timeout_s);
         fail(s, job, &error);
@@ -253,10 +266,23 @@ static void take_token(tern_server *s, serve_choice *c, const tern_engine_event 
     if (c->text.stopped) c->finish = "stop";
 }
 
+/* What the planner foretells of a choice that has ended. */
+static void foretell(const tern_server_forecast *f, serve_choice *c)
+{
+    const int n_prompt = c->job->n_prompt[c->prompt], decoded = c->n_tokens - 1;
+    if (!f->prompt_s || c->n_tokens == 0) return;
+    c->predicted_prompt_s = f->prompt_s(f->plan, c->n_cached, n_prompt);
+    if (decoded == 0) return;
+    const int mates = (int)((c->n_mates + (uint64_t)decoded / 2) / (uint64_t)decoded);
+    c->predicted_decode_s = decoded * f->step_s(f->plan, mates, n_prompt + decoded / 2);
+}
+
 /* Counts what a choice has taken. */
 static void measure(tern_server *s, const serve_choice *c)
 {
     serve_metrics *m = &s->metrics;
+    m->predicted_prompt_s += c->predicted_prompt_s;
+    m->predicted_decode_s += c->predicted_decode_s;
     const serve_job *job = c->job;
     const double second = 1e9;
     m->prompt_tok += (uint64_t)job->n_prompt[c->prompt];
@@ -321,6 +347,8 @@ static void take_event(tern_server *s, const tern_engine_event *event, uint64_t 
     if (in_prompt) return;
     if (event->token >= 0) take_token(s, c, event);
     if (!c->finish) c->finish = finish_of(event->finish);
+    if (c->first_ns) c->n_mates += (uint64_t)s->n_decoding;
+    if (c->finish) foretell(&s->options.forecast, c);
     pthread_mutex_lock(&s->lock);
     measure_token(s, c, now, event->token >= 0);
     if (c->finish) measure(s, c);
@@ -358,6 +386,17 @@ static void watch(tern_server *s, int timeout_ms)
     }
 }
 
+/* Sequences that got a token of their answer. */
+static int count_decoding(const tern_engine_event *events, int n)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        const serve_choice *c = events[i].user;
+        count += events[i].token >= 0 && events[i].position >= c->job->n_prompt[c->prompt];
+    }
+    return count;
+}
+
 static int step(tern_server *s, tern_error *err)
 {
     tern_engine_stats before, after;
@@ -365,6 +404,7 @@ static int step(tern_server *s, tern_error *err)
     tern_engine_stats_get(s->engine, &before);
     const int status = tern_engine_step(s->engine, s->events, &n, err);
     const uint64_t now = tern_serve_now_ns();
+    s->n_decoding = status == TERN_OK ? count_decoding(s->events, n) : 0;
     for (int i = 0; i < n && status == TERN_OK; i++) take_event(s, &s->events[i], now);
     tern_engine_stats_get(s->engine, &after);
     pthread_mutex_lock(&s->lock);

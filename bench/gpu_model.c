@@ -1,0 +1,151 @@
+/* gpu_model.c - the formulas of gpu_model.h. Each takes the kernel, tile and split that
+ * linear_plan.c chooses for the shape, so it predicts what stands in the tree. */
+#include "bench/gpu_model.h"
+
+#include <math.h>
+
+#include "bench/kernel_facts.h"
+
+const char *model_bound_name(model_bound bound)
+{
+    static const char *const names[] = {"memory", "L2", "issue slots", "tensor cores"};
+    return names[bound];
+}
+
+/* Registers are given out by the warp, 8 a thread at a time; a CTA keeps 1 KiB for itself. */
+int model_occupancy(int kernel)
+{
+    const linear_facts *f = &linear_facts_of[kernel];
+    const int warp_registers = (f->registers + 7) / 8 * 8 * 32;
+    int ctas = GPU_REGISTERS / (warp_registers * f->warps);
+    const int by_smem = GPU_SMEM_BYTES / (f->smem_bytes + 1024), by_warps = GPU_WARPS / f->warps;
+    if (by_smem < ctas) ctas = by_smem;
+    return by_warps < ctas ? by_warps : ctas;
+}
+
+/* Nanoseconds in which the busiest SM issues instructions, or feeds its tensor cores. */
+static double issue_ns(double instructions)
+{
+    return instructions / (GPU_ISSUE * GPU_REACH * GPU_CLOCK_HZ) * 1e9;
+}
+
+static double tensor_ns(double mma)
+{
+    return mma * GPU_MMA_CLOCKS / (GPU_REACH * GPU_CLOCK_HZ) * 1e9;
+}
+
+model_time model_linear(int t, int k, int n_out)
+{
+    const tern_linear_plan plan = tern_cuda_linear_plan(t, n_out, k, GPU_SM);
+    const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
+    const linear_facts *f = &linear_facts_of[plan.kernel];
+    const double tiles = (double)plan.n_row_tiles * plan.n_tok_tiles, ctas = tiles * plan.split;
+    const double k_pad = tern_cuda_pad_k(k), busiest = ceil(ctas / GPU_SM);
+    const double resident = fmin(busiest, model_occupancy((int)plan.kernel));
+    const double active = fmin(ctas, GPU_SM);
+    const double bytes = k_pad * n_out / 4 + 4.0 * n_out + t * (k_pad + 4.0 * n_out);
+    const double flight = active * resident * f->flight_bytes / (GPU_LATENCY_NS * 1e-9);
+    const double steps = k_pad / TERN_CUDA_COLS / plan.split * tile.rows /
+                         (TERN_CUDA_ROWS * f->groups); /* of all warps of a CTA */
+    const double terms[] = {
+        bytes / fmin(GPU_READ_BYTES, flight) * 1e9,
+        tiles * k_pad * (tile.rows / 4.0 + tile.tokens) / GPU_L2_BYTES * 1e9,
+        issue_ns(busiest * steps * f->instructions),
+        tensor_ns(busiest * steps * f->mma),
+    };
+    model_time time = {.bound = BOUND_MEMORY};
+    for (int i = 1; i <= (int)BOUND_TENSOR; i++)
+        if (terms[i] > terms[time.bound]) time.bound = (model_bound)i;
+    time.stream_ns = terms[time.bound];
+    time.ns = GPU_LATENCY_NS + time.stream_ns + (plan.split > 1 ? GPU_EXCHANGE_NS : 0);
+    return time;
+}
+
+double model_cublas_ns(int t, int k, int n_out, int value_bytes)
+{
+    const double out_bytes = value_bytes == 1 ? 4 : 2; /* s32, fp16 */
+    const double bytes =
+        (double)value_bytes * k * ((double)n_out + t) + out_bytes * n_out * (double)t;
+    const double operations = 2.0 * t * k * n_out;
+    const double rate = value_bytes == 1 ? CUBLAS_INT8_OPS : CUBLAS_F16_FLOPS;
+    return GPU_LATENCY_NS + 1e9 * fmax(bytes / GPU_READ_BYTES, operations / rate);
+}
+
+double model_layer_ns(const tern_model_config *config, int t)
+{
+    double ns = 0;
+    for (int m = 0; m < TERN_N_LAYER_MATRICES; m++) {
+        const tern_weight_desc w = tern_model_matrix(config, (tern_matrix)m, TERN_HEAD_I16);
+        ns += model_linear(t, w.k, w.n_out).ns;
+    }
+    return ns;
+}
+
+double model_layer_cublas_ns(const tern_model_config *config, int t, int value_bytes)
+{
+    double ns = 0;
+    for (int m = 0; m < TERN_N_LAYER_MATRICES; m++) {
+        const tern_weight_desc w = tern_model_matrix(config, (tern_matrix)m, TERN_HEAD_I16);
+        ns += model_cublas_ns(t, w.k, w.n_out, value_bytes);
+    }
+    return ns;
+}
+
+double model_layer_macs(const tern_model_config *config)
+{
+    double macs = 0;
+    for (int m = 0; m < TERN_N_LAYER_MATRICES; m++) {
+        const tern_weight_desc w = tern_model_matrix(config, (tern_matrix)m, TERN_HEAD_I16);
+        macs += (double)w.k * w.n_out;
+    }
+    return macs;
+}
+
+double model_layer_read_ns(const tern_model_config *config)
+{
+    return model_layer_macs(config) / 4 / GPU_READ_BYTES * 1e9;
+}
+
+double model_gap_ns(void)
+{
+    return GPU_GAP_NS;
+}
+
+/* Every block of 64 positions for every token and head; decode reads KV from memory. */
+static double attention_ns(const tern_model_config *c, const model_step *s)
+{
+    const double per_seq = (double)s->n_tok / s->n_seq;
+    const double mean = s->first + (per_seq + 1) / 2, blocks = ceil(mean / TERN_PAGE_TOK);
+    const int prefill = s->n_tok > s->n_seq, f16 = s->kv == TERN_KV_F16;
+    const double instructions = prefill ? (f16 ? ATTN_PREFILL_F16 : ATTN_PREFILL_I8)
+                                        : (f16 ? ATTN_DECODE_F16 : ATTN_DECODE_I8);
+    const double work = blocks * s->n_tok * c->h * instructions * c->hd / 128.0;
+    const double bytes =
+        (double)tern_kv_page_bytes(s->kv, c->kv, c->hd) * ceil(s->first + per_seq) /
+        TERN_PAGE_TOK * s->n_seq;
+    return GPU_LATENCY_NS + fmax(issue_ns(work / GPU_SM), bytes / GPU_READ_BYTES * 1e9);
+}
+
+/* The head: planes of the table against both bytes of x, for 64 rows at a time. */
+static double head_ns(const tern_model_config *c, const model_step *s)
+{
+    const double values = (double)c->n_vocab * c->d, planes = s->planes;
+    const double mma = values / (16 * 32) * planes * 2 * ceil(s->rows / 8.0) / GPU_SM;
+    const double tensor = s->rows > 1 ? tensor_ns(mma) : 0;
+    const double logits = 8.0 * s->rows * c->n_vocab; /* written and read */
+    const double table = planes * values * ceil(s->rows / 64.0);
+    return s->rows ? fmax(tensor, (table + logits) / GPU_READ_BYTES * 1e9) : 0;
+}
+
+double model_step_ns(const tern_model_config *c, const model_step *s)
+{
+    const double q = (double)c->h * c->hd;
+    const double columns = c->d + (q + 2.0 * c->kv * c->hd) + q + c->d + 2.0 * c->f + c->f;
+    const double rows = 6 * ROW_KERNEL_NS + 8.0 * s->n_tok * columns / GPU_L2_BYTES * 1e9;
+    const int kernels = LAYER_KERNELS + (s->n_tok == s->n_seq && s->n_tok * c->kv < 128);
+    const double layer =
+        kernels * GPU_GAP_NS + rows + attention_ns(c, s) + model_layer_ns(c, s->n_tok);
+    const double device = c->n_layers * layer + OUTER_KERNELS * GPU_GAP_NS + head_ns(c, s);
+    const double host = ((double)c->n_layers * kernels + OUTER_KERNELS) * GPU_HOST_LAUNCH_NS;
+    return STEP_IN_GRAPH ? device : fmax(device, host);
+}
