@@ -13,6 +13,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "base/units.h"
 
 /* ---- f16 ------------------------------------------------------------------------------------- */
 
@@ -259,6 +260,41 @@ static int stop_at_3(void *user, const char *activity, uint64_t done, uint64_t t
     return done == 3;
 }
 
+static void units(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        double count;
+        const char *rest;
+    } counts[] = {{"0", 0, ""}, {"-3", -3, ""}, {"4k", 4096, ""}, {"4K,8k", 4096, ",8k"},
+                  {"2M", 2097152, ""}, {"1kk", 1024, "k"}, {"3G", 3, "G"}};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        double count;
+        const char *rest;
+        assert_true(tern_read_count(&count, &rest, counts[i].text));
+        assert_true(count == counts[i].count);
+        assert_string_equal(rest, counts[i].rest);
+    }
+    double count;
+    const char *rest;
+    assert_false(tern_read_count(&count, &rest, "k"));
+    assert_false(tern_read_count(&count, &rest, "99999999999999999999"));
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } sizes[] = {{"7", 7}, {"7B", 7}, {"4KiB", 4096}, {"1.5MiB", 3 << 19}, {"2GiB", 1ull << 31},
+                 {"1TiB", 1ull << 40}, {"2KB", 2000}, {"1MB", 1000000}, {"3GB", 3000000000}};
+    uint64_t bytes;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        assert_true(tern_read_bytes(&bytes, sizes[i].text));
+        assert_true(bytes == sizes[i].bytes);
+    }
+    static const char *const wrong[] = {"", "GiB", "-1", "4k", "1gib", "2000TiB", "nan", "inf"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_false(tern_read_bytes(&bytes, wrong[i]));
+}
+
 static void sentences(void **state)
 {
     (void)state;
@@ -293,6 +329,7 @@ int main(void)
         cmocka_unit_test(philox_known_answers),
         cmocka_unit_test(checked_sizes),
         cmocka_unit_test(allocation),
+        cmocka_unit_test(units),
         cmocka_unit_test(sentences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,10 @@ test_units() {
     refused 2 '--ctx 17M' run -p x -c 17M
     refused 2 '--ctx 1kk' run -p x -c 1kk
     refused 2 '--ctx k' run -p x -c k
+    refused 2 '--max-body 512B 1024' serve --max-body 512B
+    refused 2 '--max-body 2GiB 1073741824' serve --max-body 2GiB
+    refused 2 '--max-body 4k' serve --max-body 4k
+    refused 2 '65539 512' bench --depth 64k --pp 0 --tg 1
 }
 
 test_suggestions() {

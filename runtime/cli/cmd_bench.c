@@ -1,13 +1,13 @@
 /* cmd_bench.c - `tern bench`: prefill and decode speeds, each beside the limit of the machine
  * measured in the same run. Samples of the tests alternate, so that a change of the machine's load
  * meets all of them. Nothing is timed on a device whose known answers fail: opening runs them. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/units.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "cli/bench.h"
@@ -51,17 +51,16 @@ const cli_command cli_bench = {"bench",
                                (int)(sizeof options / sizeof options[0]),
                                bench};
 
-/* "0,1024" into numbers of min .. max. */
+/* "0,1k" into numbers of min .. max. */
 static int read_list(int list[BENCH_MAX_LIST], int *n, const char *name, const char *text,
                      const int range[2], tern_error *err)
 {
     *n = 0;
     for (const char *at = text;;) {
-        char *end;
-        errno = 0;
-        const long value = strtol(at, &end, 10);
-        if (end == at || (*end && *end != ',') || errno || value < range[0] || value > range[1] ||
-            *n == BENCH_MAX_LIST)
+        const char *end;
+        double value;
+        if (!tern_read_count(&value, &end, at) || (*end && *end != ',') || value < range[0] ||
+            value > range[1] || *n == BENCH_MAX_LIST)
             return tern_fail(err, TERN_E_USAGE,
                              "--%s is '%.40s': use at most %d numbers from %d to %d with commas",
                              name, text, BENCH_MAX_LIST, range[0], range[1]);

@@ -60,8 +60,8 @@ static int man(int argc, char **argv, tern_error *err)
            ".SH SYNOPSIS\n\\fBtern\\fR \\fICOMMAND\\fR [\\fIoptions\\fR]\n"
            ".SH DESCRIPTION\n"
            "Answers go to standard output, everything else to standard error. Numbers of tokens\n"
-           "may be written with k (1024) or M (1024k): 4k is 4096. Every command knows\n"
-           "\\fB\\-h\\fR and \\fB\\-\\-help\\fR.\n.SH COMMANDS\n",
+           "may be written with k (1024) or M (1024k): 4k is 4096; sizes with units:\n"
+           "512MiB, 2GB. Every command knows \\fB\\-h\\fR and \\fB\\-\\-help\\fR.\n.SH COMMANDS\n",
            tern_version());
     for (const cli_command *const *c = cli_commands; *c; c++) put_command(*c);
     printf(".SH ENVIRONMENT\n"

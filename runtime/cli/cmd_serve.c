@@ -13,7 +13,8 @@
 typedef struct serve_options {
     cli_model_options model;
     const char *host, *name, *key_file, *chat;
-    int port, n_seq, n_tok, n_pages, n_spill, n_queue, max_tok, body_kib, connections;
+    int port, n_seq, n_tok, n_pages, n_spill, n_queue, max_tok, connections;
+    uint64_t body_bytes;
     int queue_s, first_token_s, request_s;
 } serve_options;
 
@@ -36,7 +37,8 @@ static const cli_option options[] = {
      "requests that wait beyond the running ones (default 64)"},
     {"max-queue-tokens", 0, CLI_INT, AT(max_tok), 1, 1 << 30, "N",
      "tokens of all requests, prompts and answers (default 4194304)"},
-    {"max-body", 0, CLI_INT, AT(body_kib), 1, 1 << 20, "KIB", "size of a request (default 4096)"},
+    {"max-body", 0, CLI_BYTES, AT(body_bytes), 1024, 1 << 30, "BYTES",
+     "size of a request (default 4MiB)"},
     {"max-client-connections", 0, CLI_INT, AT(connections), 1, 1024, "N",
      "connections of one address (default 256)"},
     {"queue-timeout", 0, CLI_INT, AT(queue_s), 1, 86400, "S",
@@ -164,7 +166,7 @@ static int serve(const serve_options *o, cli_session *session, const key_list *k
         .chat = tern_model_chat(session->model),
         .max_requests = o->n_seq + o->n_queue,
         .max_tok = o->max_tok,
-        .max_body_bytes = o->body_kib * 1024,
+        .max_body_bytes = (int)o->body_bytes,
         .max_client_connections = o->connections,
         .queue_timeout_s = o->queue_s,
         .first_token_timeout_s = o->first_token_s,
@@ -194,7 +196,7 @@ static int run(int argc, char **argv, tern_error *err)
                        .n_seq = 8,
                        .n_queue = 64,
                        .max_tok = 1 << 22,
-                       .body_kib = 4096,
+                       .body_bytes = 4 << 20,
                        .connections = 256,
                        .queue_s = 600,
                        .first_token_s = 600,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/units.h"
 #include "cli/nearest.h"
 
 #define MAX_OPTIONS 40
@@ -25,29 +26,26 @@ static int bad_range(const cli_option *o, const char *text, tern_error *err)
                      o->name, text, o->min, o->max);
 }
 
-/* A whole number with an optional k or M; false when it is none or outside min .. max. */
-static bool read_number(double *out, const char *text, double min, double max)
-{
-    char *end;
-    errno = 0;
-    const long value = strtol(text, &end, 10);
-    if (end == text || errno) return false;
-    double number = (double)value;
-    if (*end == 'k' || *end == 'K')
-        number *= 1024.0, end++;
-    else if (*end == 'M')
-        number *= 1048576.0, end++;
-    if (*end || !(number >= min && number <= max)) return false;
-    *out = number;
-    return true;
-}
-
 static int set_int(void *at, const cli_option *o, const char *text, tern_error *err)
 {
     double value;
-    if (!read_number(&value, text, o->min, o->max)) return bad_range(o, text, err);
+    const char *end;
+    if (!tern_read_count(&value, &end, text) || *end || value < o->min || value > o->max)
+        return bad_range(o, text, err);
     const int narrow = (int)value;
     memcpy(at, &narrow, sizeof narrow);
+    return TERN_OK;
+}
+
+static int set_bytes(void *at, const cli_option *o, const char *text, tern_error *err)
+{
+    uint64_t bytes;
+    if (!tern_read_bytes(&bytes, text) || (double)bytes < o->min || (double)bytes > o->max)
+        return tern_fail(err, TERN_E_USAGE,
+                         "--%s is '%.40s': use a number of bytes from %.10g to %.10g, as 64KiB or "
+                         "2MiB",
+                         o->name, text, o->min, o->max);
+    memcpy(at, &bytes, sizeof bytes);
     return TERN_OK;
 }
 
@@ -99,6 +97,7 @@ static int set_value(void *values, const cli_option *o, const char *text, tern_e
         return TERN_OK;
     }
     case CLI_INT: return set_int(at, o, text, err);
+    case CLI_BYTES: return set_bytes(at, o, text, err);
     case CLI_U64: return set_u64(at, o, text, err);
     case CLI_FLOAT: return set_float(at, o, text, err);
     case CLI_TEXT: memcpy(at, &text, sizeof text); return TERN_OK;

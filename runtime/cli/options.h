@@ -10,6 +10,7 @@
 typedef enum cli_kind {
     CLI_FLAG,   /* int, set to 1 */
     CLI_INT,    /* int within min .. max; 4k is 4096, 1M is 1024k */
+    CLI_BYTES,  /* uint64_t within min .. max; 2MiB, 2MB or a number of bytes */
     CLI_U64,    /* uint64_t */
     CLI_FLOAT,  /* float within min .. max */
     CLI_TEXT,   /* const char * */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/units.h"
 #include "plan/planner.h"
 
 #define MAX_ITEM 64
@@ -153,19 +154,7 @@ int tern_pins_parse(tern_pins *out, const char *text, const tern_model_config *c
 
 static int read_bytes(uint64_t *out, const char *text, tern_error *err)
 {
-    static const struct {
-        const char *name;
-        double bytes;
-    } units[] = {{"", 1},     {"B", 1},    {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30},
-                 {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9},     {"TiB", 0x1p40}, {"TB", 1e12}};
-    char *end = NULL;
-    const int digit = text[0] >= '0' && text[0] <= '9';
-    const double value = digit ? strtod(text, &end) : -1;
-    for (size_t i = 0; i < sizeof units / sizeof units[0] && digit; i++) {
-        if (strcmp(end, units[i].name) != 0 || !(value * units[i].bytes <= 0x1p50)) continue;
-        *out = (uint64_t)(value * units[i].bytes);
-        return TERN_OK;
-    }
+    if (tern_read_bytes(out, text)) return TERN_OK;
     return tern_fail(err, TERN_E_USAGE,
                      "'%s' is no amount of memory: write 6GiB, 512MiB or a number of bytes", text);
 }
