@@ -212,6 +212,12 @@ static void test_refusals(void **state)
     (void)state;
     const tiny_options arch = {.arch = "gpt2"};
     refused(&arch, NULL, TERN_E_MODEL, "architecture 'gpt2'");
+    const tiny_options tq1 = {.ternary = TERN_GGML_TQ1_0, .uneven = 1};
+    const tiny_options tq2 = {.ternary = TERN_GGML_TQ2_0, .uneven = 1};
+    refused(&tq1, NULL, TERN_E_MODEL,
+            "row 255 of tensor blk.0.ffn_down.weight has blocks of the scales 0.078125 and "
+            "0.15625");
+    refused(&tq2, NULL, TERN_E_MODEL, "scales 0.078125 and 0.15625");
     const tiny_options bias = {.extra = "blk.1.attn_q.bias"};
     refused(&bias, NULL, TERN_E_MODEL, "blk.1.attn_q.bias");
     const tiny_options norm = {.arch = "llama", .extra = "blk.0.attn_sub_norm.weight"};

@@ -140,6 +140,11 @@ static void test_tq(void **state)
         const char *wrong = tern_tensor_type_find(numbers[i])->codes(codes, &scale, &t, 1);
         assert_true(wrong && strstr(wrong, "different scales"));
         assert_null(tern_tensor_type_find(numbers[i])->codes(codes, &scale, &t, 2));
+        float two[2];
+        const tern_tensor_type *type = tern_tensor_type_find(numbers[i]);
+        assert_true(tern_tq_scales(two, &t, type, 1));
+        assert_true(two[0] == tern_f32_from_f16(0x3555) && two[1] == tern_f32_from_f16(0x3554));
+        assert_false(tern_tq_scales(two, &t, type, 2));
         free(codes);
         free(data);
     }

@@ -23,6 +23,7 @@ typedef struct tiny_options {
     uint32_t table;         /* type of embedding and head */
     tern_i2s_layout layout;
     int untied;        /* a head of its own */
+    int uneven;        /* TQ: the last block of a matrix has twice the scale */
     int outer_scales;  /* .scale tensors hold the scales, matrices -1, 0, +1 */
     int interleaved;   /* rows of q and k as in files of llama */
     int other_weights; /* another seed */
@@ -111,6 +112,7 @@ static inline void tiny_encode(tiny_tensor *t, const uint8_t *codes, const tiny_
     const float scale = tern_f32_from_f16(half);
     const tern_tl_shape tiles = tiny_tiles(k, n_out, t->type);
     uint64_t at = n / 4;
+    const size_t twice = o->uneven ? n / 256 - 1 : n;
     switch (t->type) {
     case TERN_GGML_I2_S: encode_i2s(t->data, codes, n_out, k, o->layout); break;
     case TERN_GGML_TL1: encode_tl1(t->data, codes, &tiles); break;
@@ -119,10 +121,14 @@ static inline void tiny_encode(tiny_tensor *t, const uint8_t *codes, const tiny_
         tern_tl2_bytes(&at, k, n_out);
         break;
     case TERN_GGML_TQ1_0:
-        for (size_t i = 0; i < n / 256; i++) encode_tq1_0(t->data + 54 * i, codes + 256 * i, half);
+        for (size_t i = 0; i < n / 256; i++)
+            encode_tq1_0(t->data + 54 * i, codes + 256 * i,
+                         i == twice ? (uint16_t)(half + 0x400) : half);
         return;
     case TERN_GGML_TQ2_0:
-        for (size_t i = 0; i < n / 256; i++) encode_tq2_0(t->data + 66 * i, codes + 256 * i, half);
+        for (size_t i = 0; i < n / 256; i++)
+            encode_tq2_0(t->data + 66 * i, codes + 256 * i,
+                         i == twice ? (uint16_t)(half + 0x400) : half);
         return;
     case TERN_GGML_IQ1_BN:
     case TERN_GGML_IQ2_BN: encode_bn(t->data, codes, n_out, k, t->type, half); return;

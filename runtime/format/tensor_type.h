@@ -86,4 +86,8 @@ void tern_floats_q6_k(float *out, const uint8_t *row, size_t k);
 tern_codes_fn tern_codes_tq1_0, tern_codes_tq2_0, tern_codes_iq1_bn, tern_codes_iq2_bn;
 tern_codes_fn tern_codes_i2s, tern_codes_tl1, tern_codes_tl2;
 
+/* The first two scales of a row that differ, for messages; false where none do, and for types other
+ * than TQ1_0 and TQ2_0. */
+bool tern_tq_scales(float out[2], const tern_packed *t, const tern_tensor_type *type, size_t row);
+
 #endif

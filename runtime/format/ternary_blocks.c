@@ -30,10 +30,26 @@ static const char *take_scale(float *scale, uint8_t codes[BLOCK], const uint8_t 
         return NULL;
     }
     if (*scale != 0.0f && *scale != d)
-        return "has blocks of different scales, which this version cannot multiply: use another "
-               "model";
+        return "has blocks of different scales, but products take one a row";
     *scale = d;
     return NULL;
+}
+
+bool tern_tq_scales(float out[2], const tern_packed *t, const tern_tensor_type *type, size_t row)
+{
+    if (type->codes != tern_codes_tq1_0 && type->codes != tern_codes_tq2_0) return false;
+    const uint8_t *block = t->data + row * (t->k / BLOCK) * type->block_bytes;
+    out[0] = 0.0f;
+    for (size_t i = 0; i < t->k; i += BLOCK, block += type->block_bytes) {
+        uint16_t bits;
+        memcpy(&bits, block + type->block_bytes - sizeof bits, sizeof bits);
+        out[1] = tern_f32_from_f16(bits);
+        if (out[0] == 0.0f)
+            out[0] = out[1];
+        else if (out[1] != 0.0f && out[1] != out[0])
+            return true;
+    }
+    return false;
 }
 
 /* 256 weights: 48 bytes of five digits, 4 of four, f16 d. */

@@ -85,13 +85,27 @@ static int bad_row(const tern_model *model, const tern_gguf_tensor *t, size_t ro
                      row, (int)t->name.bytes, t->name.data, reason);
 }
 
+/* Products take one scale a row: another order of sums would change the logits. */
+static int mixed_row(const tern_model *model, const tern_gguf_tensor *t, size_t row,
+                     const float scale[2], tern_error *err)
+{
+    char reason[160];
+    snprintf(reason, sizeof reason,
+             "has blocks of the scales %g and %g, but this version multiplies a row by one: use a "
+             "file that was converted from the model's own weights",
+             (double)scale[0], (double)scale[1]);
+    return bad_row(model, t, row, reason, err);
+}
+
 static int file_codes(uint8_t *out, float *scale, const tern_model *model,
                       const tern_gguf_tensor *t, size_t row, tern_error *err)
 {
     const tern_tensor_type *type = tern_tensor_type_find(t->type);
     const tern_packed p = packed(model, t);
+    float two[2];
     if (type->codes) {
         const char *wrong = type->codes(out, scale, &p, row);
+        if (wrong && tern_tq_scales(two, &p, type, row)) return mixed_row(model, t, row, two, err);
         if (wrong) return bad_row(model, t, row, wrong, err);
     } else if (!float_codes(out, *scale, &p, type, row)) {
         char reason[120];
