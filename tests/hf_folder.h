@@ -46,7 +46,7 @@ static inline void hf_remove(const hf_folder *folder)
                                         "model.safetensors",     "model.safetensors.index.json",
                                         "a.safetensors",         "b.safetensors",
                                         "tokenizer_config.json", "generation_config.json",
-                                        "chat_template.jinja"};
+                                        "chat_template.jinja",   "tokenizer.model"};
     char path[160];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", folder->path, names[i]);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "hf_folder.h"
+#include "sentencepiece_builder.h"
 #include "logits.h"
 #include "model/model_file.h"
 
@@ -178,8 +179,6 @@ static void test_chat_template(void **state)
     }
 }
 
-/* ---- what is refused ------------------------------------------------------------------------- */
-
 static void refused(const hf_folder *folder, const char *words)
 {
     tern_model *model = NULL;
@@ -190,6 +189,43 @@ static void refused(const hf_folder *folder, const char *words)
     assert_null(model);
     hf_remove(folder);
 }
+
+/* SentencePiece's own file counts where there is no tokenizer.json. */
+static void test_sentencepiece(void **state)
+{
+    (void)state;
+    const hf_options o = {.storage = HF_MULTIPLY};
+    const hf_folder folder = hf_make(&o);
+    gguf_builder file = small_sentencepiece(2, 1, 0);
+    FILE *to = hf_create(&folder, "tokenizer.model");
+    assert_int_equal(fwrite(file.bytes, 1, file.n, to), file.n);
+    fclose(to);
+    free(file.bytes);
+    tern_model *model;
+    tern_error err = {0};
+    const char *pres[2] = {"gpt-2", "llama"};
+    for (int i = 0; i < 2; i++) {
+        if (tern_model_open(&model, folder.path, &err) != TERN_OK) fail_msg("%s", err.text);
+        assert_string_equal(tern_tokenizer_pre(tern_model_tokenizer(model)), pres[i]);
+        if (i == 1) {
+            int32_t ids[4];
+            size_t n;
+            assert_int_equal(tern_tokenizer_encode(tern_model_tokenizer(model), ids, 4, &n, "ab", 2,
+                                                   0, NULL),
+                             TERN_OK);
+            assert_true(n == 1 && ids[0] == SP_SPACE_AB);
+        }
+        tern_model_close(model);
+        char path[160];
+        snprintf(path, sizeof path, "%s/%s", folder.path,
+                 i ? "tokenizer.model" : "tokenizer.json");
+        unlink(path);
+    }
+    refused(&folder, "has neither tokenizer.json nor tokenizer.model");
+    hf_remove(&folder);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void test_config(void **state)
 {
@@ -346,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_absmean),
         cmocka_unit_test(test_chat_template),
+        cmocka_unit_test(test_sentencepiece),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_not_ternary),

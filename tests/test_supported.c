@@ -48,7 +48,7 @@ static const supported list[] = {
      {{0}, 0, 0, NULL},
      {.table = TERN_GGML_F16}},
     {"1bitLLM/bitnet_b1_58-large, -xl, -3B",
-     "folder: float masters, with a tokenizer.json",
+     "folder: float masters",
      1,
      {.tiny = {.arch = "bitnet", .table = TERN_GGML_F16, .f = 420}, .storage = HF_PLAIN},
      {0}},

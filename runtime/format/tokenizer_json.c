@@ -340,10 +340,10 @@ static bool adds_space_prefix(const reader *r)
 
 /* The file of its own, or a text of tokenizer_config.json, or the one that a list there calls
  * "default"; data NULL where there is none. */
-static tern_text chat_template(const reader *r)
+static tern_text chat_template(const tern_tokenizer_extra *extra)
 {
-    if (r->extra->chat.data) return r->extra->chat;
-    const json_t *text = json_object_get(r->extra->config, "chat_template"), *entry;
+    if (extra->chat.data) return extra->chat;
+    const json_t *text = json_object_get(extra->config, "chat_template"), *entry;
     size_t i;
     json_array_foreach(text, i, entry)
     {
@@ -355,30 +355,34 @@ static tern_text chat_template(const reader *r)
     return (tern_text){.data = json_string_value(text), .bytes = json_string_length(text)};
 }
 
-static int write_flags(const reader *r)
+int tern_tokenizer_extra_keys(tern_gguf_writer *w, const tern_tokenizer_extra *extra, bool add_bos,
+                              const char *name, tern_error *err)
 {
     static const char *const ends[] = {KEY("eos_token_id"), KEY("eot_token_id"),
                                        KEY("eom_token_id")};
-    bool add_bos = template_adds_bos(r), add_eos = false;
-    int status =
-        tern_json_bool(&add_bos, r->extra->config, "add_bos_token", add_bos, r->name, r->err);
+    bool add_eos = false;
+    int status = tern_json_bool(&add_bos, extra->config, "add_bos_token", add_bos, name, err);
     if (status == TERN_OK)
-        status =
-            tern_json_bool(&add_eos, r->extra->config, "add_eos_token", false, r->name, r->err);
+        status = tern_json_bool(&add_eos, extra->config, "add_eos_token", false, name, err);
     if (status != TERN_OK) return status;
+    if (extra->bos >= 0) tern_gguf_put_u32(w, KEY("bos_token_id"), (uint32_t)extra->bos);
+    for (int i = 0; i < 3; i++)
+        if (extra->ends[i] >= 0) tern_gguf_put_u32(w, ends[i], (uint32_t)extra->ends[i]);
+    tern_gguf_put_bool(w, KEY("add_bos_token"), add_bos && extra->bos >= 0);
+    if (add_eos) tern_gguf_put_bool(w, KEY("add_eos_token"), extra->ends[0] >= 0);
+    const tern_text chat = chat_template(extra);
+    if (chat.data) tern_gguf_put_text(w, "tokenizer.chat_template", chat.data, chat.bytes);
+    return TERN_OK;
+}
+
+static int write_flags(const reader *r)
+{
     const char *unknown = json_string_value(json_object_get(r->model, "unk_token"));
     for (int32_t t = 0; unknown && t < r->n; t++)
         if (r->tokens[t].type == TERN_TOKEN_UNKNOWN)
             tern_gguf_put_u32(r->w, KEY("unknown_token_id"), (uint32_t)t);
-    if (r->extra->bos >= 0) tern_gguf_put_u32(r->w, KEY("bos_token_id"), (uint32_t)r->extra->bos);
-    for (int i = 0; i < 3; i++)
-        if (r->extra->ends[i] >= 0) tern_gguf_put_u32(r->w, ends[i], (uint32_t)r->extra->ends[i]);
-    tern_gguf_put_bool(r->w, KEY("add_bos_token"), add_bos && r->extra->bos >= 0);
-    if (add_eos) tern_gguf_put_bool(r->w, KEY("add_eos_token"), r->extra->ends[0] >= 0);
     if (r->pieces) tern_gguf_put_bool(r->w, KEY("add_space_prefix"), adds_space_prefix(r));
-    const tern_text chat = chat_template(r);
-    if (chat.data) tern_gguf_put_text(r->w, "tokenizer.chat_template", chat.data, chat.bytes);
-    return TERN_OK;
+    return tern_tokenizer_extra_keys(r->w, r->extra, template_adds_bos(r), r->name, r->err);
 }
 
 int tern_tokenizer_json_keys(tern_gguf_writer *w, const json_t *tokenizer,

@@ -17,6 +17,10 @@ typedef struct tern_tokenizer_extra {
     tern_text chat;       /* chat_template.jinja, which goes before config's; data NULL: none */
 } tern_tokenizer_extra;
 
+/* Writes the keys of `extra` alone; add_bos is what holds when its config does not say. */
+int tern_tokenizer_extra_keys(tern_gguf_writer *w, const tern_tokenizer_extra *extra, bool add_bos,
+                              const char *name, tern_error *err);
+
 /* Writes the keys of `tokenizer` (tokenizer.json, called `name` in messages). TERN_E_MODEL for a
  * tokenizer that is neither byte-level BPE nor SentencePiece's BPE. A pre-tokenizer pattern that
  * is not known is written as it is, so that the reader of the keys refuses it, unless told

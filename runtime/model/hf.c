@@ -11,7 +11,7 @@
 #include "base/files.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "format/tokenizer_json.h"
+#include "format/sentencepiece.h"
 
 #define MAX_FILES 4096
 #define MAX_TEMPLATE_BYTES ((size_t)1 << 20)
@@ -83,22 +83,51 @@ static int open_files(tern_hf *hf, tern_error *err)
     return status;
 }
 
+/* A file of the folder; whatever is wrong with it is the model's fault. */
+static int map_whole(tern_file *file, const char *path, tern_error *err)
+{
+    if (tern_file_map(file, path, err) == TERN_OK) return TERN_OK;
+    if (err) err->status = TERN_E_MODEL;
+    return TERN_E_MODEL;
+}
+
 /* The text of a template that has a file of its own; bytes 0 and data NULL without one. */
 static int map_template(tern_file *file, const tern_hf *hf, tern_error *err)
 {
     char *path;
     int status = join(&path, hf, "chat_template.jinja", err);
     if (status != TERN_OK) return status;
-    if (access(path, F_OK) == 0 || errno != ENOENT) {
-        status = tern_file_map(file, path, err);
-        if (status != TERN_OK && err) err->status = TERN_E_MODEL;
-        if (status != TERN_OK) status = TERN_E_MODEL;
-    }
+    if (access(path, F_OK) == 0 || errno != ENOENT) status = map_whole(file, path, err);
     if (status == TERN_OK && file->bytes > MAX_TEMPLATE_BYTES)
         status = tern_fail(err, TERN_E_MODEL,
                            "'%.140s' has %zu bytes, more than %zu: it is no chat template", path,
                            file->bytes, MAX_TEMPLATE_BYTES);
     free(path);
+    return status;
+}
+
+/* tokenizer.json, or tokenizer.model where there is none. */
+static int write_tokens(tern_hf *hf, const tern_tokenizer_extra *extra, tern_error *err)
+{
+    char *name;
+    int status = join(&name, hf, hf->tokenizer ? "tokenizer.json" : "tokenizer.model", err);
+    if (status != TERN_OK) return status;
+    if (hf->tokenizer) {
+        status = tern_tokenizer_json_keys(&hf->header, hf->tokenizer, extra, name, err);
+    } else if (access(name, F_OK) != 0 && errno == ENOENT) {
+        status = tern_fail(err, TERN_E_MODEL,
+                           "'%.140s' has neither tokenizer.json nor tokenizer.model: get the "
+                           "checkpoint again",
+                           hf->path);
+    } else {
+        tern_file file = {0};
+        status = map_whole(&file, name, err);
+        if (status == TERN_OK)
+            status =
+                tern_sentencepiece_keys(&hf->header, file.data, file.bytes, extra, name, err);
+        tern_file_unmap(&file);
+    }
+    free(name);
     return status;
 }
 
@@ -110,23 +139,18 @@ static int write_tokenizer(tern_hf *hf, tern_error *err)
         .bos = (int32_t)c->bos,
         .ends = {(int32_t)c->ends[0], (int32_t)c->ends[1], (int32_t)c->ends[2]},
         .config = hf->tokenizer_config};
-    char *name;
-    int status = join(&name, hf, "tokenizer.json", err);
-    if (status != TERN_OK) return status;
     tern_file chat = {0};
-    status = map_template(&chat, hf, err);
+    int status = map_template(&chat, hf, err);
     extra.chat = (tern_text){.data = (const char *)chat.data, .bytes = chat.bytes};
-    if (status == TERN_OK)
-        status = tern_tokenizer_json_keys(&hf->header, hf->tokenizer, &extra, name, err);
+    if (status == TERN_OK) status = write_tokens(hf, &extra, err);
     tern_file_unmap(&chat);
-    free(name);
     return status;
 }
 
 static int open_all(tern_hf *hf, tern_error *err)
 {
     int status = open_json(&hf->json, hf, "config.json", false, err);
-    if (status == TERN_OK) status = open_json(&hf->tokenizer, hf, "tokenizer.json", false, err);
+    if (status == TERN_OK) status = open_json(&hf->tokenizer, hf, "tokenizer.json", true, err);
     if (status == TERN_OK)
         status = open_json(&hf->tokenizer_config, hf, "tokenizer_config.json", true, err);
     if (status == TERN_OK)

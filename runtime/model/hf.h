@@ -37,7 +37,7 @@ typedef struct tern_hf_config {
 
 typedef struct tern_hf {
     char *path;
-    json_t *json, *tokenizer, *tokenizer_config, *generation; /* the last two may be NULL */
+    json_t *json, *tokenizer, *tokenizer_config, *generation; /* the last three may be NULL */
     tern_safetensors **files;
     size_t n_files;
     tern_hf_config config;

@@ -5,6 +5,7 @@
 
 #include "fuzz.h"
 #include "hf_folder.h"
+#include "sentencepiece_builder.h"
 
 static const char *root;
 
@@ -65,6 +66,9 @@ int main(int argc, char **argv)
     static const char tiny[] = "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"vocab\":"
                                "{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}";
     write_seed("tokenizer_json", "tiny", tiny, sizeof tiny - 1);
+    gguf_builder pieces = small_sentencepiece(2, 1, 0);
+    write_seed("sentencepiece", "small", pieces.bytes, pieces.n);
+    free(pieces.bytes);
     static const char *const texts[] = {"aab b\r\n\n  12345'S'll \xe2\x82\xac<s>x",
                                         "\x80 =!?\n\xff\xed\xa0",
                                         "Cthe the  \t\xc2\xa0\xcc\x81\xf0\x9f\x98\x80"};
