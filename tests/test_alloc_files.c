@@ -12,6 +12,8 @@
 
 #include "failing_alloc.h"
 #include "hf_folder.h"
+#include "sentencepiece_builder.h"
+#include "shard_files.h"
 #include "tern/model.h"
 
 static int json_failed; /* the allocation that failed was the JSON library's */
@@ -78,6 +80,34 @@ static void test_folder(void **state)
     hf_remove(&folder);
 }
 
+/* A tokenizer.model instead of the tokenizer.json. */
+static void test_pieces(void **state)
+{
+    (void)state;
+    const hf_options o = {0};
+    const hf_folder folder = hf_make(&o);
+    char path[160];
+    gguf_builder file = small_sentencepiece(2, 1, 0);
+    FILE *to = hf_create(&folder, "tokenizer.model");
+    assert_int_equal(fwrite(file.bytes, 1, file.n, to), file.n);
+    fclose(to);
+    free(file.bytes);
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder.path);
+    unlink(path);
+    check_every_failure(open_it, folder.path);
+    hf_remove(&folder);
+}
+
+static void test_shards(void **state)
+{
+    (void)state;
+    const shards f = shards_make(&(tiny_options){0}, &(shard_faults){0});
+    char path[80];
+    shards_path(path, &f, 0);
+    check_every_failure(open_it, path);
+    shards_remove(&f);
+}
+
 static void test_convert(void **state)
 {
     (void)state;
@@ -94,6 +124,8 @@ int main(void)
     json_set_alloc_funcs(json_malloc, free);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_shards),
         cmocka_unit_test(test_convert),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

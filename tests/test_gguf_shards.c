@@ -9,101 +9,7 @@
 
 #include "base/files.h"
 #include "logits.h"
-
-enum { N_FILES = 3 };
-
-/* What is wrong with the files; all zero: nothing. */
-typedef struct faults {
-    int number;    /* added to the number of the last file */
-    int n_files;   /* added to the number of files that the last one tells */
-    int n_tensors; /* added to the number of tensors that the first one tells */
-    int twice;     /* the last file repeats the first tensor */
-} faults;
-
-typedef struct files {
-    char folder[32];
-} files;
-
-static void path_of(char out[80], const files *f, int number)
-{
-    snprintf(out, 80, "%s/m-%05d-of-%05d.gguf", f->folder, number + 1, N_FILES);
-}
-
-static void put_u16_key(gguf_builder *b, const char *key, int value)
-{
-    const uint16_t narrow = (uint16_t)value;
-    put_key(b, key, TERN_GGUF_U16);
-    put_bytes(b, &narrow, sizeof narrow);
-}
-
-/* All keys of the model are in the first file. */
-static gguf_builder begin_file(const tiny_model *m, int number, const faults *wrong)
-{
-    const int last = number == N_FILES - 1;
-    gguf_builder b = {0}, keys = {0};
-    uint64_t n_keys = 3;
-    if (number == 0) {
-        b = tiny_vocabulary(0);
-        n_keys += 4 + tiny_keys(&keys, &m->o);
-    } else {
-        put_header(&b, 3, 0, 0);
-    }
-    put_u16_key(&keys, "split.no", number + (last ? wrong->number : 0));
-    put_u16_key(&keys, "split.count", N_FILES + (last ? wrong->n_files : 0));
-    put_key_u32(&keys, "split.tensors.count", (uint32_t)(m->n + wrong->n_tensors));
-    put_bytes(&b, keys.bytes, keys.n);
-    free(keys.bytes);
-    memcpy(b.bytes + 16, &n_keys, 8);
-    return b;
-}
-
-/* Every third tensor, from tensor `number` on. */
-static gguf_builder build_file(const tiny_model *m, int number, const faults *wrong)
-{
-    gguf_builder b = begin_file(m, number, wrong), data = {0};
-    uint64_t n = 0;
-    for (int i = number; i < m->n; i += N_FILES, n++) {
-        const tiny_tensor *t =
-            wrong->twice && number == N_FILES - 1 && n == 0 ? &m->tensor[0] : &m->tensor[i];
-        put_tensor(&b, t->name, t->n_out ? 2 : 1, (uint64_t[]){t->k, t->n_out}, t->type, data.n);
-        put_bytes(&data, t->data, t->bytes);
-        put_data(&data, 32, 0);
-    }
-    put_data(&b, 32, 0);
-    put_bytes(&b, data.bytes, data.n);
-    memcpy(b.bytes + 8, &n, 8);
-    free(data.bytes);
-    return b;
-}
-
-static files make(const tiny_options *o, const faults *wrong)
-{
-    files f = {.folder = "/tmp/tern-shards-XXXXXX"};
-    assert_non_null(mkdtemp(f.folder));
-    tiny_model m = tiny_make(o);
-    for (int i = 0; i < N_FILES; i++) {
-        char path[80];
-        path_of(path, &f, i);
-        gguf_builder b = build_file(&m, i, wrong);
-        FILE *to = fopen(path, "w");
-        assert_non_null(to);
-        assert_int_equal(fwrite(b.bytes, 1, b.n, to), b.n);
-        assert_int_equal(fclose(to), 0);
-        free(b.bytes);
-    }
-    tiny_free(&m);
-    return f;
-}
-
-static void clean(const files *f)
-{
-    char path[80];
-    for (int i = 0; i < N_FILES; i++) {
-        path_of(path, f, i);
-        unlink(path);
-    }
-    assert_int_equal(rmdir(f->folder), 0);
-}
+#include "shard_files.h"
 
 static void test_logits(void **state)
 {
@@ -112,19 +18,19 @@ static void test_logits(void **state)
                                         {.ternary = TERN_GGML_TQ2_0, .untied = 1},
                                         {.outer_scales = 1, .table = TERN_GGML_F16}};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
-        const files f = make(&list[i], &(faults){0});
+        const shards f = shards_make(&list[i], &(shard_faults){0});
         float *one = case_alloc(N_LOGITS * sizeof *one), *many = case_alloc(N_LOGITS * sizeof *one);
         char path[80], whole[40];
         tern_error err = {0};
         const int fd = tiny_file(whole, &list[i]);
-        path_of(path, &f, 0);
+        shards_path(path, &f, 0);
         if (logits_at(one, whole, NULL, &err) != TERN_OK) fail_msg("%s", err.text);
         if (logits_at(many, path, NULL, &err) != TERN_OK) fail_msg("%s", err.text);
         assert_memory_equal(one, many, N_LOGITS * sizeof *one);
         close(fd);
         free(one);
         free(many);
-        clean(&f);
+        shards_remove(&f);
     }
 }
 
@@ -159,9 +65,9 @@ static void test_convert(void **state)
 {
     (void)state;
     const tiny_options o = {.table = TERN_GGML_F16};
-    const files f = make(&o, &(faults){0});
+    const shards f = shards_make(&o, &(shard_faults){0});
     char path[80], whole[40];
-    path_of(path, &f, 0);
+    shards_path(path, &f, 0);
     const int fd = tiny_file(whole, &o);
     tern_file from_one = converted(whole, f.folder), from_many = converted(path, f.folder);
     tern_gguf *one, *many;
@@ -179,7 +85,7 @@ static void test_convert(void **state)
     tern_file_unmap(&from_one);
     tern_file_unmap(&from_many);
     close(fd);
-    clean(&f);
+    shards_remove(&f);
 }
 
 /* ---- what is refused ------------------------------------------------------------------------- */
@@ -198,29 +104,29 @@ static void test_faults(void **state)
 {
     (void)state;
     static const struct {
-        faults wrong;
+        shard_faults wrong;
         const char *words;
     } list[] = {{{.number = 1}, "that it is file 4 of 3 instead of 3 of 3"},
                 {{.n_files = 1}, "that it is file 3 of 4 instead of 3 of 3"},
-                {{.n_files = 1 - N_FILES}, "that it is file 3 of 1 instead of 3 of 3"},
+                {{.n_files = 1 - N_SHARDS}, "that it is file 3 of 1 instead of 3 of 3"},
                 {{.n_tensors = 1}, "hold 25 tensors, but they hold 24: get all files again"},
                 {{.twice = 1}, "tensor 'token_embd.weight' occurs twice"}};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
-        const files f = make(&(tiny_options){0}, &list[i].wrong);
+        const shards f = shards_make(&(tiny_options){0}, &list[i].wrong);
         char path[80];
-        path_of(path, &f, 0);
+        shards_path(path, &f, 0);
         refused(path, list[i].words);
-        clean(&f);
+        shards_remove(&f);
     }
 }
 
 static void test_files(void **state)
 {
     (void)state;
-    const files f = make(&(tiny_options){0}, &(faults){0});
+    const shards f = shards_make(&(tiny_options){0}, &(shard_faults){0});
     char first[80], second[80], other[80];
-    path_of(first, &f, 0);
-    path_of(second, &f, 1);
+    shards_path(first, &f, 0);
+    shards_path(second, &f, 1);
     refused(second, "is file 2 of a model in 3 files: give the first one");
     snprintf(other, sizeof other, "%s/other.gguf", f.folder);
     assert_int_equal(rename(first, other), 0);
@@ -229,7 +135,7 @@ static void test_files(void **state)
     assert_int_equal(rename(second, other), 0);
     refused(first, "-00002-of-00003.gguf': No such file or directory");
     unlink(other);
-    clean(&f);
+    shards_remove(&f);
 }
 
 int main(void)
