@@ -7,9 +7,9 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
-#include "base/units.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "base/units.h"
 #include "cli/bench.h"
 #include "cli/console.h"
 

@@ -45,11 +45,11 @@ typedef struct tern_gguf_tensor {
     tern_text name;
     uint32_t type; /* ggml number */
     int n_dims;
-    uint64_t ne[4];      /* ne[0] fastest; unused ones are 1 */
-    uint64_t n_elements; /* product, checked */
+    uint64_t ne[4];        /* ne[0] fastest; unused ones are 1 */
+    uint64_t n_elements;   /* product, checked */
     const tern_file *file; /* that holds the data */
-    size_t offset;       /* from its beginning */
-    size_t bytes;        /* exact for known types; for others the gap to the next tensor */
+    size_t offset;         /* from its beginning */
+    size_t bytes;          /* exact for known types; for others the gap to the next tensor */
 } tern_gguf_tensor;
 
 typedef struct tern_gguf {
@@ -61,8 +61,7 @@ typedef struct tern_gguf {
     size_t n_values;
     tern_gguf_tensor *tensors;
     size_t n_tensors;
-    struct tern_gguf **shards; /* files that hold tensors beside this one; their own lists count no
-                                  longer */
+    struct tern_gguf **shards; /* the other files of the model; their tensors are in this list */
     size_t n_shards;
 } tern_gguf;
 

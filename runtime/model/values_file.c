@@ -89,7 +89,7 @@ static int bad_row(const tern_model *model, const tern_gguf_tensor *t, size_t ro
 static int mixed_row(const tern_model *model, const tern_gguf_tensor *t, size_t row,
                      const float scale[2], tern_error *err)
 {
-    char reason[160];
+    char reason[200];
     snprintf(reason, sizeof reason,
              "has blocks of the scales %g and %g, but this version multiplies a row by one: use a "
              "file that was converted from the model's own weights",
