@@ -114,6 +114,28 @@ static void gpu_close(tern_device *base)
     free(device);
 }
 
+/* What TERN_CUDA_OFF names is not done: `graphs`, `dependent` (launches), separated by commas. For
+ * measurements of one against the other; results are the same. */
+static int choose_launches(gpu_device *device, tern_error *err)
+{
+    const char *off = getenv("TERN_CUDA_OFF");
+    device->graphs = true;
+    device->to.dependent = device->to.arch >= 90;
+    for (const char *name = off; name && *name;) {
+        const size_t length = strcspn(name, ",");
+        if (length == 6 && strncmp(name, "graphs", length) == 0)
+            device->graphs = false;
+        else if (length == 9 && strncmp(name, "dependent", length) == 0)
+            device->to.dependent = false;
+        else
+            return tern_fail(err, TERN_E_USAGE,
+                             "TERN_CUDA_OFF is '%s': use graphs, dependent, or both with a comma",
+                             off);
+        name += length + (name[length] == ',');
+    }
+    return TERN_OK;
+}
+
 static int gpu_open(tern_device **out, int index, const tern_device_options *options,
                     tern_error *err)
 {
@@ -140,10 +162,11 @@ static int gpu_open(tern_device **out, int index, const tern_device_options *opt
                          "that Tern knows: use --device cpu", index, properties.major,
                          properties.minor);
     }
+    status = choose_launches(device, err);
     if (error == cudaSuccess)
         error = cudaStreamCreateWithFlags(&device->setup, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaMallocHost((void **)&device->staging, STAGING_BYTES);
-    status = gpu_status(error, name, "opening", err);
+    if (status == TERN_OK) status = gpu_status(error, name, "opening", err);
     if (status != TERN_OK) {
         gpu_close(&device->base);
         return status;

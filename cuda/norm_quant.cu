@@ -44,6 +44,7 @@ static __device__ inline int quantise(uint32_t *q, const norm_quant_args &a, con
 
 static __global__ void norm_quant_kernel(norm_quant_args a)
 {
+    after_predecessor();
     float *smem = (float *)SMEM();
     const int t = (int)blockIdx.x, thread = (int)threadIdx.x;
     const float *x = a.x + t * a.ldx;
