@@ -52,7 +52,7 @@ static model_time longest(const double terms[4], double behind_ns)
     return time;
 }
 
-/* Adds the clocks in which an SM takes `ctas` CTAs of `stages` each: bytes from L2, chain, wgmma. */
+/* Adds the clocks of an SM for `ctas` CTAs of `stages` each: bytes from L2, chain, wgmma. */
 static void add_waves(double clocks[3], double ctas, double stages, const tern_linear_tile *tile)
 {
     const double groups = (double)tile->rows / WGMMA_ROWS;

@@ -7,7 +7,8 @@
 
 #include "cuda/linear_plan.h"
 
-/* A kernel of LINEAR with dp4a or mma.sync. A warp's step is one block of 128 columns of all its row groups. */
+/* A kernel of LINEAR with dp4a or mma.sync. A warp's step is one block of 128 columns of all its
+ * row groups. */
 typedef struct linear_facts {
     int warps, registers;      /* of a CTA; of a thread */
     int smem_bytes;            /* of a CTA */
@@ -27,8 +28,8 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
     [TERN_LINEAR_MMA_64_WIDE] = {8, 182, 52240, 34816, 2, 235, 64},
 };
 
-/* LINEAR by wgmma (linear_wgmma.cu). A stage of a warpgroup, 128 rows and columns, takes the longest
- * of its wgmma, its chain of waits and its bytes from L2. */
+/* LINEAR by wgmma (linear_wgmma.cu). A stage of a warpgroup, 128 rows and columns, takes the
+ * longest of its wgmma, its chain of waits and its bytes from L2. */
 #define WGMMA_ROWS 128           /* of a warpgroup */
 #define WGMMA_SHARED_CTAS 2      /* of an SM, where a CTA is one warpgroup; else 1 */
 #define WGMMA_TOKEN_CLOCKS 4.0   /* of the tensor cores, a token */
@@ -40,7 +41,7 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
  * attention is split, kernels around the layers (embed, head quant, head, select, pick). */
 #define LAYER_KERNELS 11
 #define OUTER_KERNELS 5
-#define STEP_IN_GRAPH 0        /* 1: launches cost the host nothing */
+#define STEP_IN_GRAPH 1        /* 1: launches cost the host nothing */
 #define ROW_KERNEL_NS 1500.0   /* assumed: of a norm, RoPE or activation without its bytes */
 
 /* Attention: warp instructions for one query head and a block of 64 positions, hd 128 (attn.cu). */
