@@ -34,8 +34,62 @@ static double tensor_ns(double mma)
     return mma * GPU_MMA_CLOCKS / (GPU_REACH * GPU_CLOCK_HZ) * 1e9;
 }
 
+/* What a product moves at least: codes and their scales, q, y. */
+static double linear_bytes(int t, int k, int n_out)
+{
+    const double k_pad = tern_cuda_pad_k(k);
+    return k_pad * n_out / 4 + 4.0 * n_out + t * (k_pad + 4.0 * n_out);
+}
+
+/* The longest of the terms binds; what nothing hides comes behind it. */
+static model_time longest(const double terms[4], double behind_ns)
+{
+    model_time time = {.bound = BOUND_MEMORY};
+    for (int i = 1; i <= (int)BOUND_TENSOR; i++)
+        if (terms[i] > terms[time.bound]) time.bound = (model_bound)i;
+    time.stream_ns = terms[time.bound];
+    time.ns = GPU_LATENCY_NS + time.stream_ns + behind_ns;
+    return time;
+}
+
+/* Adds the clocks of an SM for `ctas` CTAs of `stages` each: bytes from L2, chain, wgmma. */
+static void add_waves(double clocks[3], double ctas, double stages, const tern_linear_tile *tile)
+{
+    const double groups = (double)tile->rows / WGMMA_ROWS;
+    const double resident = fmin(ctas, groups > 1 ? 1 : WGMMA_SHARED_CTAS);
+    const double rounds = ceil(ctas / resident), work = WGMMA_TOKEN_CLOCKS * tile->tokens;
+    const double bytes = TERN_CUDA_COLS * (tile->rows / 4.0 + tile->tokens) * resident;
+    if (ctas <= 0) return;
+    clocks[0] += rounds * stages * bytes / WGMMA_L2_BYTES;
+    clocks[1] += rounds * stages * (work + WGMMA_CHAIN_CLOCKS);
+    clocks[2] += rounds * stages * work * groups * resident;
+}
+
+/* A CTA writes its part of y when it is through, and no other hides that. */
+static model_time linear_wgmma(int t, int k, int n_out)
+{
+    const tern_linear_plan plan = tern_cuda_linear_plan_wgmma(t, n_out, k, GPU_SM);
+    const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
+    const double tail = (double)plan.n_row_tiles * plan.n_tok_tiles - plan.n_whole;
+    const double stages = (double)tern_cuda_pad_k(k) / TERN_CUDA_COLS;
+    double clocks[3] = {0};
+    add_waves(clocks, ceil((double)plan.n_whole / GPU_SM), stages, &tile);
+    add_waves(clocks, ceil(tail * plan.split / GPU_SM), ceil(stages / plan.split), &tile);
+    const double sums = tail > 0 ? 4.0 * tile.rows * tile.tokens * (plan.split + 1) : 0;
+    const double y_bytes = 4.0 * t * n_out, in_bytes = linear_bytes(t, k, n_out) - y_bytes;
+    const double terms[] = {
+        in_bytes / GPU_READ_BYTES * 1e9,
+        clocks[0] / GPU_CLOCK_HZ * 1e9,
+        clocks[1] / GPU_CLOCK_HZ * 1e9,
+        clocks[2] / (GPU_REACH * GPU_CLOCK_HZ) * 1e9,
+    };
+    return longest(terms, (sums / WGMMA_EXCHANGE_BYTES / GPU_CLOCK_HZ + y_bytes / GPU_READ_BYTES) *
+                              1e9);
+}
+
 model_time model_linear(int t, int k, int n_out)
 {
+    if (t >= TERN_CUDA_IMAGE_TOK) return linear_wgmma(t, k, n_out);
     const tern_linear_plan plan = tern_cuda_linear_plan(t, n_out, k, GPU_SM);
     const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
     const linear_facts *f = &linear_facts_of[plan.kernel];
@@ -43,22 +97,16 @@ model_time model_linear(int t, int k, int n_out)
     const double k_pad = tern_cuda_pad_k(k), busiest = ceil(ctas / GPU_SM);
     const double resident = fmin(busiest, model_occupancy((int)plan.kernel));
     const double active = fmin(ctas, GPU_SM);
-    const double bytes = k_pad * n_out / 4 + 4.0 * n_out + t * (k_pad + 4.0 * n_out);
     const double flight = active * resident * f->flight_bytes / (GPU_LATENCY_NS * 1e-9);
     const double steps = k_pad / TERN_CUDA_COLS / plan.split * tile.rows /
                          (TERN_CUDA_ROWS * f->groups); /* of all warps of a CTA */
     const double terms[] = {
-        bytes / fmin(GPU_READ_BYTES, flight) * 1e9,
+        linear_bytes(t, k, n_out) / fmin(GPU_READ_BYTES, flight) * 1e9,
         tiles * k_pad * (tile.rows / 4.0 + tile.tokens) / GPU_L2_BYTES * 1e9,
         issue_ns(busiest * steps * f->instructions),
         tensor_ns(busiest * steps * f->mma),
     };
-    model_time time = {.bound = BOUND_MEMORY};
-    for (int i = 1; i <= (int)BOUND_TENSOR; i++)
-        if (terms[i] > terms[time.bound]) time.bound = (model_bound)i;
-    time.stream_ns = terms[time.bound];
-    time.ns = GPU_LATENCY_NS + time.stream_ns + (plan.split > 1 ? GPU_EXCHANGE_NS : 0);
-    return time;
+    return longest(terms, plan.split > 1 ? GPU_EXCHANGE_NS : 0);
 }
 
 double model_cublas_ns(int t, int k, int n_out, int value_bytes)

@@ -7,7 +7,8 @@
 
 #include "cuda/linear_plan.h"
 
-/* A kernel of LINEAR. A warp's step is one block of 128 columns of all its row groups. */
+/* A kernel of LINEAR with dp4a or mma.sync. A warp's step is one block of 128 columns of all its
+ * row groups. */
 typedef struct linear_facts {
     int warps, registers;      /* of a CTA; of a thread */
     int smem_bytes;            /* of a CTA */
@@ -18,7 +19,7 @@ typedef struct linear_facts {
 
 /* GEMV, MMA_8 and MMA_64 are counted (their files); 16 and 32 follow from those by their mma and
  * ldmatrix, the wide tile does what MMA_64 does. */
-static const linear_facts linear_facts_of[TERN_N_LINEAR_KERNELS] = {
+static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
     [TERN_LINEAR_GEMV] = {8, 46, 20996, 15360, 1, 68, 0},
     [TERN_LINEAR_MMA_8] = {4, 98, 51216, 38400, 4, 226, 16},
     [TERN_LINEAR_MMA_16] = {4, 120, 51216, 38400, 4, 244, 32},
@@ -27,11 +28,20 @@ static const linear_facts linear_facts_of[TERN_N_LINEAR_KERNELS] = {
     [TERN_LINEAR_MMA_64_WIDE] = {8, 182, 52240, 34816, 2, 235, 64},
 };
 
+/* LINEAR by wgmma (linear_wgmma.cu). A stage of a warpgroup, 128 rows and columns, takes the
+ * longest of its wgmma, its chain of waits and its bytes from L2. */
+#define WGMMA_ROWS 128           /* of a warpgroup */
+#define WGMMA_SHARED_CTAS 2      /* of an SM, where a CTA is one warpgroup; else 1 */
+#define WGMMA_TOKEN_CLOCKS 4.0   /* of the tensor cores, a token */
+#define WGMMA_CHAIN_CLOCKS 250.0 /* assumed: waits of a stage beyond them */
+#define WGMMA_L2_BYTES 24.0      /* assumed: a clock and SM */
+#define WGMMA_EXCHANGE_BYTES 64.0 /* assumed: of sums, a clock and SM */
+
 /* A step: kernels of a layer (4 norms, 4 LINEARs, RoPE, attention, activation), its merge where
  * attention is split, kernels around the layers (embed, head quant, head, select, pick). */
 #define LAYER_KERNELS 11
 #define OUTER_KERNELS 5
-#define STEP_IN_GRAPH 0        /* 1: launches cost the host nothing */
+#define STEP_IN_GRAPH 1        /* 1: launches cost the host nothing */
 #define ROW_KERNEL_NS 1500.0   /* assumed: of a norm, RoPE or activation without its bytes */
 
 /* Attention: warp instructions for one query head and a block of 64 positions, hd 128 (attn.cu). */

@@ -19,6 +19,7 @@ static __device__ inline float act_of(float gate, tern_act act)
 
 static __global__ void act_mul_kernel(act_mul_args a)
 {
+    after_predecessor();
     const int t = (int)blockIdx.x;
     const int i = (int)(blockIdx.y * ACT_THREADS + threadIdx.x);
     if (i >= a.f) return;

@@ -230,6 +230,7 @@ static __device__ inline void fold_run(const attn_job &job, const attn_work &w)
 template <int HT, tern_kv_type TYPE>
 static __global__ void __launch_bounds__(ATTN_THREADS, 7) attn_kernel(attn_job job)
 {
+    after_predecessor();
     const int first = (int)blockIdx.x * job.tokens, limit = min(first + job.tokens, job.a.n_tok);
     for (int token = first; token < limit;) {
         const attn_work w = work_of(job, token, limit);

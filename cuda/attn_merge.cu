@@ -44,6 +44,7 @@ static __device__ inline void fold_group(float *to, const float *from, int64_t l
 
 static __global__ void __launch_bounds__(MERGE_THREADS) attn_merge_kernel(merge_job job)
 {
+    after_predecessor();
     const attn_merge_args &a = job.a;
     const int token = (int)blockIdx.x, head = (int)blockIdx.y, hd = a.hd, d = (int)threadIdx.x;
     float *groups = (float *)(void *)SMEM(); /* [MERGE_WARPS][hd + 2] */

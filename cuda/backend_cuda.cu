@@ -114,17 +114,29 @@ static void gpu_close(tern_device *base)
     free(device);
 }
 
-/* TERN_CUDA=mma keeps to the matrix instructions that every device has, as TERN_CPU does for a CPU:
- * to compare kernels with their twins. */
-static int lower_instructions(target *to, tern_error *err)
+/* What TERN_CUDA_OFF names is not done, of what the device can: `wgmma`, `graphs`, `dependent`
+ * (launches), separated by commas. For measurements of one against the other; results are the
+ * same. */
+static int choose_features(gpu_device *device, tern_error *err)
 {
-    const char *level = getenv("TERN_CUDA");
-    if (!level || !level[0]) return TERN_OK;
-    if (strcmp(level, "mma") != 0)
-        return tern_fail(err, TERN_E_USAGE,
-                         "TERN_CUDA is '%s': the only value is mma, which leaves wgmma unused",
-                         level);
-    to->wgmma = 0;
+    static const char *const names[] = {"wgmma", "graphs", "dependent"};
+    const char *off = getenv("TERN_CUDA_OFF");
+    bool without[3] = {false, false, false};
+    for (const char *name = off; name && *name;) {
+        const size_t length = strcspn(name, ",");
+        int i = 0;
+        while (i < 3 && (strlen(names[i]) != length || strncmp(name, names[i], length) != 0)) i++;
+        if (i == 3)
+            return tern_fail(err, TERN_E_USAGE,
+                             "TERN_CUDA_OFF is '%s': use wgmma, graphs, dependent, or some of them "
+                             "with commas",
+                             off);
+        without[i] = true;
+        name += length + (name[length] == ',');
+    }
+    if (without[0]) device->to.wgmma = 0;
+    device->graphs = !without[1];
+    device->to.dependent = device->to.arch >= 90 && !without[2];
     return TERN_OK;
 }
 
@@ -160,7 +172,7 @@ static int gpu_open(tern_device **out, int index, const tern_device_options *opt
     device->to.stream = device->setup;
     if (error == cudaSuccess) error = probe_wgmma(&device->to.wgmma, device->to);
     status = gpu_status(error, name, "opening", err);
-    if (status == TERN_OK) status = lower_instructions(&device->to, err);
+    if (status == TERN_OK) status = choose_features(device, err);
     if (status != TERN_OK) {
         gpu_close(&device->base);
         return status;

@@ -11,6 +11,7 @@ namespace TERN_GPU {
 
 template <class Piece> static __global__ void copy_kernel(copy_args a)
 {
+    after_predecessor();
     const size_t row = blockIdx.x, source = a.rows ? (size_t)a.rows[row] : row;
     const Piece *from = (const Piece *)(const void *)(a.from + source * a.from_step);
     Piece *to = (Piece *)(void *)(a.to + row * a.to_step);

@@ -18,6 +18,7 @@ struct gpu_device {
     cudaStream_t setup;  /* zeroing and imports; synchronised inside the calls that use it */
     uint8_t *staging;    /* pinned, STAGING_BYTES */
     target to;           /* its stream is set per launch */
+    bool graphs;         /* decode steps are replayed as graphs */
 };
 
 struct gpu_buffer {

@@ -286,6 +286,8 @@ int gpu_program_create(tern_program **out, tern_device *device, const tern_op *o
         program->ops[i].part = tern_step_part_of(ops, n_ops, i);
     }
     program->n_ops = n_ops;
+    while (program->n_graph_ops < n_ops && ops[program->n_graph_ops].kind != TERN_OP_PICK)
+        program->n_graph_ops++;
     *out = &program->base;
     return TERN_OK;
 }
@@ -302,6 +304,8 @@ void gpu_program_destroy(tern_program *base)
         }
         if (slot->host) cudaFreeHost(slot->host);
     }
+    for (int i = 0; i < GRAPH_TOKENS; i++)
+        if (program->graphs[i].exec) cudaGraphExecDestroy(program->graphs[i].exec);
     if (program->data) cudaFree(program->data); /* waits for the device */
     free(program->ops);
     free(program);

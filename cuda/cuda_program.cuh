@@ -41,10 +41,24 @@ struct batch_slot {
     cudaEvent_t copied;
 };
 
+/* Decode steps of up to so many tokens are replayed as graphs. */
+#define GRAPH_TOKENS 32
+
+/* The graph of one size of a decode step: made at its second run, when all kernels have been
+ * launched once; valid for the number of rows and the fault word that its kernels were given. */
+struct step_graph {
+    cudaGraphExec_t exec; /* NULL: not made, or it failed, and steps launch plainly */
+    int n_runs;           /* up to 2 */
+    int n_rows;
+    const unsigned long long *fault;
+};
+
 struct gpu_program {
     tern_program base;
     gpu_op *ops;
     int n_ops;
+    int n_graph_ops; /* operations before PICK, whose copies differ from step to step */
+    step_graph graphs[GRAPH_TOKENS]; /* of 1 token and up */
     uint8_t *data; /* device memory of parts.bytes */
     tern_cuda_program_parts parts;
     batch_slot slots[BATCH_SLOTS];

@@ -1,6 +1,7 @@
 /* cuda_run.cu - runs programs on a GPU: the batch goes to the device in one copy from pinned
- * memory, then every operation is launched in its stream. Nothing is allocated and nothing waits,
- * but for the slot of the run before the last one. */
+ * memory, then every operation is launched in its stream, or, for a small decode step, one graph of
+ * them. Nothing is allocated but a graph, at the second run of its size, and nothing waits but for
+ * the slot of the run before the last one. */
 #include <string.h>
 
 #include "cuda/cuda_program.cuh"
@@ -201,24 +202,77 @@ static cudaError_t run_op(run *r, const gpu_op *op)
     }
 }
 
-/* All operations, each under the range of its part of the step. */
-static cudaError_t run_ops(run *r)
+/* Operations first .. end, each under the range of its part of the step. *failed is the one that
+ * an error belongs to. */
+static cudaError_t run_ops(run *r, int first, int end, const gpu_op **failed)
 {
-    const gpu_program *program = r->program;
     cudaError_t error = cudaSuccess;
-    nvtx_begin(tern_step_part_of_batch(r->batch), r->batch->n_tok);
-    for (int i = 0; i < program->n_ops && error == cudaSuccess; i++) {
-        const gpu_op *op = &program->ops[i];
-        const int opens = i == 0 || op->part != op[-1].part || op->layer != op[-1].layer;
-        if (opens && i > 0) nvtx_end();
+    for (int i = first; i < end && error == cudaSuccess; i++) {
+        const gpu_op *op = *failed = &r->program->ops[i];
+        const int opens = i == first || op->part != op[-1].part || op->layer != op[-1].layer;
+        if (opens && i > first) nvtx_end();
         if (opens) nvtx_begin(op->part, op->layer);
         error = run_op(r, op);
-        if (error == cudaSuccess) continue;
-        char place[TERN_PLACE_BYTES];
-        gpu_stream_error(&r->stream->base, error, tern_op_place(place, op->kind, op->layer));
     }
-    if (program->n_ops > 0) nvtx_end();
+    if (first < end) nvtx_end();
+    return error;
+}
+
+/* ---- graphs --------------------------------------------------------------------------------- */
+
+/* The place of the batch's graph; NULL where the step is launched plainly: it is not one token of
+ * each sequence, or has too many, or is not the step that the graph was made of. */
+static step_graph *graph_of(run *r)
+{
+    const tern_batch *b = r->batch;
+    if (!((const gpu_device *)r->program->base.device)->graphs) return NULL;
+    if (b->n_tok != b->n_seq || b->n_tok < 1 || b->n_tok > GRAPH_TOKENS) return NULL;
+    step_graph *graph = &r->program->graphs[b->n_tok - 1];
+    if (graph->n_runs == 0) {
+        graph->n_rows = b->n_rows;
+        graph->fault = r->stream->fault;
+    }
+    return graph->n_rows == b->n_rows && graph->fault == r->stream->fault ? graph : NULL;
+}
+
+/* Where it fails, the step and those after it are launched plainly. */
+static void make_graph(run *r, step_graph *to)
+{
+    const gpu_op *failed;
+    cudaGraph_t graph = NULL;
+    cudaError_t error = cudaStreamBeginCapture(r->to.stream, cudaStreamCaptureModeThreadLocal);
+    if (error == cudaSuccess) {
+        error = run_ops(r, 0, r->program->n_graph_ops, &failed);
+        const cudaError_t ended = cudaStreamEndCapture(r->to.stream, &graph);
+        if (error == cudaSuccess) error = ended;
+    }
+    if (error == cudaSuccess) error = cudaGraphInstantiate(&to->exec, graph, 0);
+    if (graph) cudaGraphDestroy(graph);
+    if (error == cudaSuccess) return;
+    to->exec = NULL;
+    cudaGetLastError(); /* a sticky error comes again */
+}
+
+static cudaError_t run_before_pick(run *r, const gpu_op **failed)
+{
+    step_graph *graph = graph_of(r);
+    if (graph && graph->n_runs < 2 && ++graph->n_runs == 2) make_graph(r, graph);
+    if (!graph || !graph->exec) return run_ops(r, 0, r->program->n_graph_ops, failed);
+    return cudaGraphLaunch(graph->exec, r->to.stream);
+}
+
+static cudaError_t run_step(run *r)
+{
+    const gpu_op *failed = NULL;
+    nvtx_begin(tern_step_part_of_batch(r->batch), r->batch->n_tok);
+    cudaError_t error = run_before_pick(r, &failed);
+    if (error == cudaSuccess)
+        error = run_ops(r, r->program->n_graph_ops, r->program->n_ops, &failed);
     nvtx_end();
+    if (error == cudaSuccess) return error;
+    char place[TERN_PLACE_BYTES];
+    gpu_stream_error(&r->stream->base, error,
+                     failed ? tern_op_place(place, failed->kind, failed->layer) : "a step");
     return error;
 }
 
@@ -239,7 +293,7 @@ int gpu_program_run(tern_program *base, tern_stream *stream, const tern_batch *b
     if (error == cudaSuccess) error = copy_batch(&r);
     if (error != cudaSuccess) gpu_stream_error(stream, error, "the copy of a batch");
     nvtx_end();
-    if (error == cudaSuccess) error = run_ops(&r);
+    if (error == cudaSuccess) error = run_step(&r);
     nvtx_end();
     const cudaError_t recorded = cudaEventRecord(r.slot->copied, r.to.stream);
     if (error == cudaSuccess && recorded != cudaSuccess)

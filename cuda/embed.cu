@@ -22,6 +22,7 @@ static __device__ inline size_t table_word(const table_view &table, int v, int w
 
 static __global__ void embed_kernel(embed_args a)
 {
+    after_predecessor();
     const int t = (int)blockIdx.x;
     const int word = (int)(blockIdx.y * EMBED_THREADS + threadIdx.x);
     const int v = a.ids[t];

@@ -27,6 +27,7 @@ struct probe_args {
 
 static __global__ void __launch_bounds__(THREADS) rate_read_kernel(const probe_args a)
 {
+    after_predecessor();
     const int64_t step = (int64_t)gridDim.x * THREADS;
     uint32_t sum = 0;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < a.n; i += 4 * step) {
@@ -42,6 +43,7 @@ static __global__ void __launch_bounds__(THREADS) rate_read_kernel(const probe_a
 
 static __global__ void __launch_bounds__(THREADS) rate_int8_kernel(const probe_args a)
 {
+    after_predecessor();
     const uint32_t lane = threadIdx.x;
     const uint32_t x[4] = {lane, lane + 1, lane + 2, lane + 3}, y[2] = {lane, lane + 5};
     int d[CHAINS][4] = {};
@@ -57,6 +59,7 @@ static __global__ void __launch_bounds__(THREADS) rate_int8_kernel(const probe_a
 
 static __global__ void __launch_bounds__(THREADS) rate_fma_kernel(const probe_args a)
 {
+    after_predecessor();
     const float x = 1.0f + (float)threadIdx.x * 0x1p-20f;
     float d[CHAINS];
 #pragma unroll

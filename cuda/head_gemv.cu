@@ -141,6 +141,7 @@ static __device__ inline void head_leave(const head_gemv_job &job, int row, int 
 
 template <int PLANES> static __global__ void head_gemv_kernel(head_gemv_job job)
 {
+    after_predecessor();
     const head_chunk &c = job.c;
     const int row = (int)blockIdx.y, lane = (int)threadIdx.x % 32, k_pad = c.a.table.k_pad;
     constexpr int x_lanes = 2 * HEAD_BLOCKS / PLANES; /* that copy one plane of x */

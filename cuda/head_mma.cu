@@ -136,6 +136,7 @@ static __device__ inline void head_store_bounds(const int sums[2 * T::PLANES][4]
 
 template <class T> static __global__ void head_mma_kernel(head_mma_job job)
 {
+    after_predecessor();
     const int warp = (int)threadIdx.x / 32;
     const int warp_m = warp % HEAD_CTA_GROUPS, warp_n = warp / HEAD_CTA_GROUPS;
     const int n_stages = job.c.a.table.k_pad / HEAD_COLS;

@@ -43,6 +43,7 @@ static __device__ inline long long sum_of(long long value, long long *smem)
 
 static __global__ void head_quant_kernel(head_chunk c)
 {
+    after_predecessor();
     float *smem = (float *)SMEM();
     const int row = (int)blockIdx.x, thread = (int)threadIdx.x, d = c.a.table.d;
     const float *x = c.a.x + c.a.rows[c.row0 + row] * c.a.ldx;

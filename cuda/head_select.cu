@@ -49,6 +49,7 @@ static __device__ inline uint32_t logit_key(float logit)
 
 static __global__ void head_list_kernel(head_chunk c)
 {
+    after_predecessor();
     head_smem *smem = (head_smem *)SMEM();
     const int row = (int)blockIdx.x, thread = (int)threadIdx.x, threads = (int)blockDim.x;
     const size_t at = (size_t)row * (size_t)c.n_groups;
@@ -104,6 +105,7 @@ struct head_top_job {
 
 static __global__ void head_top_kernel(head_top_job job)
 {
+    after_predecessor();
     const head_chunk &c = job.c;
     head_smem *smem = (head_smem *)SMEM();
     const int row = (int)blockIdx.x, thread = (int)threadIdx.x, threads = (int)blockDim.x;
@@ -132,6 +134,7 @@ static __global__ void head_top_kernel(head_top_job job)
 
 static __global__ void head_score_kernel(head_chunk c)
 {
+    after_predecessor();
     head_smem *smem = (head_smem *)SMEM();
     const int row = (int)blockIdx.x, thread = (int)threadIdx.x, n_vocab = c.a.table.n_vocab;
     const float *logits = c.logits + row * c.ld_logits;

@@ -25,6 +25,7 @@ struct target {
     int arch;                    /* 75, 80, 86, 89, 90, 120: of the device */
     int smem_bytes;              /* shared memory that one CTA may ask for */
     int wgmma;                   /* kernels may use it: probe_wgmma() found it */
+    bool dependent;              /* kernels may begin before their predecessor ends (launch.cuh) */
 };
 
 /* The first fault of a stream: kernels store `code` | kind where *word is still 0. */

@@ -1,4 +1,10 @@
-/* launch.cuh - the only place that launches kernels. A kernel takes one struct by value. */
+/* launch.cuh - the only place that launches kernels. A kernel takes one struct by value.
+ *
+ * Where the target says so, a kernel is a programmatic dependent: it may begin before the one
+ * before it in the stream has ended. So every kernel calls wait_predecessor(), by all threads,
+ * before it reads what changes during a step or writes any memory but its own shared one; as each
+ * of them waits, the end of one is the end of all before it. Weights never change: their loads may
+ * precede the wait. */
 #ifndef TERN_CUDA_LAUNCH_CUH
 #define TERN_CUDA_LAUNCH_CUH
 
@@ -9,6 +15,13 @@ namespace TERN_GPU {
 
 /* What the driver gives without being asked for more. */
 #define SMEM_DEFAULT_BYTES (48 * 1024)
+
+/* The first line of a kernel that has nothing to do before the wait. */
+static __device__ inline void after_predecessor(void)
+{
+    begin_dependent();
+    wait_predecessor();
+}
 
 /* Launches `kernel` on grid x block threads with smem_bytes of shared memory per CTA. */
 template <class Args>
@@ -26,6 +39,11 @@ static inline cudaError_t launch(void (*kernel)(Args), const Args &args, dim3 gr
     config.blockDim = block;
     config.dynamicSmemBytes = smem_bytes;
     config.stream = to.stream;
+    cudaLaunchAttribute dependent = {};
+    dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    dependent.val.programmaticStreamSerializationAllowed = 1;
+    config.attrs = &dependent;
+    config.numAttrs = to.dependent ? 1 : 0;
     return cudaLaunchKernelEx(&config, kernel, args);
 }
 

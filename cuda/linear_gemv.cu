@@ -5,6 +5,8 @@
  * operand of dp4a with the codes 4^p times too large: four sums, shifted once at the end, no
  * unpacking. The largest sum gains 4 steps x 4 bytes x 2*64*127 = 260096 a block, so they are
  * folded every 4096 blocks, below 2^30.
+ * The codes of the first three blocks are asked for before the wait for the predecessor: one
+ * latency of memory, some 0.6 us, hidden in each of the four LINEAR of a layer; q comes after it.
  * Bound: bytes. A block is 64 weights a lane in 16 LOP + 16 IDP + 8 LDS.32 + 1 LDS.128 + 25 of the
  * loop and its copies, 68 (sm_90a): 1.06 a weight, where 4.3 TB/s on 132 SMs deliver 74 weights a
  * clock and an SM issues 128. In flight: 3 x 640 bytes a warp, 15 KB a CTA. */
@@ -29,10 +31,15 @@ struct gemv_source {
     const int8_t *q;
 };
 
-static __device__ inline void gemv_fetch(uint8_t *slot, const gemv_source &from, int block,
-                                         int lane)
+static __device__ inline void gemv_fetch_codes(uint8_t *slot, const gemv_source &from, int block,
+                                               int lane)
 {
     copy16_async(slot + lane * 16, from.codes + (size_t)block * TERN_CUDA_BLOCK_BYTES);
+}
+
+static __device__ inline void gemv_fetch_q(uint8_t *slot, const gemv_source &from, int block,
+                                           int lane)
+{
     if (lane < TERN_CUDA_COLS / 16)
         copy16_async(slot + TERN_CUDA_BLOCK_BYTES + lane * 16,
                      from.q + (size_t)block * TERN_CUDA_COLS);
@@ -65,8 +72,12 @@ static __device__ inline void gemv_stream(unsigned sum[2], uint8_t *ring, const 
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     const int first = begin + warp;
     const int n = first < end ? (end - first + GEMV_WARPS - 1) / GEMV_WARPS : 0;
+    begin_dependent();
+    UNROLL for (int i = 0; i < GEMV_STAGES - 1; i++)
+        if (i < n) gemv_fetch_codes(ring + i * GEMV_SLOT, from, first + i * GEMV_WARPS, lane);
+    wait_predecessor();
     UNROLL for (int i = 0; i < GEMV_STAGES - 1; i++) {
-        if (i < n) gemv_fetch(ring + i * GEMV_SLOT, from, first + i * GEMV_WARPS, lane);
+        if (i < n) gemv_fetch_q(ring + i * GEMV_SLOT, from, first + i * GEMV_WARPS, lane);
         copy_commit();
     }
     int acc[4] = {0, 0, 0, 0};
@@ -76,9 +87,11 @@ static __device__ inline void gemv_stream(unsigned sum[2], uint8_t *ring, const 
             copy_wait<GEMV_STAGES - 2>();
             __syncwarp(); /* q of this slot is there for all lanes, the slot before is read */
             const int next = i + slot + GEMV_STAGES - 1;
-            if (next < n)
-                gemv_fetch(ring + (slot + GEMV_STAGES - 1) % GEMV_STAGES * GEMV_SLOT, from,
-                           first + next * GEMV_WARPS, lane);
+            if (next < n) {
+                uint8_t *free_slot = ring + (slot + GEMV_STAGES - 1) % GEMV_STAGES * GEMV_SLOT;
+                gemv_fetch_codes(free_slot, from, first + next * GEMV_WARPS, lane);
+                gemv_fetch_q(free_slot, from, first + next * GEMV_WARPS, lane);
+            }
             copy_commit();
             gemv_block(acc, ring + slot * GEMV_SLOT, lane);
         }

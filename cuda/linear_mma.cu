@@ -163,6 +163,7 @@ static __device__ inline void mma_store(const int sums[T::GRP][T::TOK / 8][4],
 template <class T>
 static __global__ void __launch_bounds__(T::THREADS, T::MIN_CTAS) linear_mma_kernel(linear_job job)
 {
+    after_predecessor();
     const int warp = (int)threadIdx.x / 32, warp_m = warp % T::W_M, warp_k = warp / T::W_M;
     const mma_place at = {(int)blockIdx.x * T::CTA_GROUPS, (int)blockIdx.y * T::TOK,
                           split_begin(job, (int)blockIdx.z), split_begin(job, (int)blockIdx.z + 1)};

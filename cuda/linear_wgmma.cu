@@ -232,6 +232,7 @@ linear_wgmma_kernel(linear_job job)
         }
         mbarrier_init_fence();
     }
+    after_predecessor();
     __syncthreads();
     int sums[WG_HALVES][T::REGS] = {};
     consume<T>(sums, smem, job, at, at.end - at.begin);
@@ -272,6 +273,7 @@ struct probe_args {
 
 static __global__ void probe_kernel(probe_args a)
 {
+    after_predecessor();
     *a.out = has_wgmma();
 }
 

@@ -10,6 +10,7 @@ namespace TERN_GPU {
 
 static __global__ void norm_kernel(norm_args a)
 {
+    after_predecessor();
     const int t = (int)blockIdx.x;
     const float *x = a.x + t * a.ldx;
     float *y = a.y + t * a.ldy;
@@ -26,6 +27,7 @@ cudaError_t launch_norm(const norm_args &a, const target &to)
 
 static __global__ void add_kernel(add_args a)
 {
+    after_predecessor();
     const int t = (int)blockIdx.x;
     const int i = (int)(blockIdx.y * ROW_THREADS + threadIdx.x);
     if (i < a.n) a.y[t * a.ldy + i] = a.a[t * a.lda + i] + a.b[t * a.ldb + i];

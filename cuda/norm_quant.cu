@@ -51,6 +51,7 @@ static __device__ inline int quantise(const norm_quant_args &a, int t, const flo
 
 static __global__ void norm_quant_kernel(norm_quant_args a)
 {
+    after_predecessor();
     float *smem = (float *)SMEM();
     const int t = (int)blockIdx.x, thread = (int)threadIdx.x;
     const float *x = a.x + t * a.ldx;

@@ -191,6 +191,7 @@ static __device__ inline void draw_row(const pick_view &v, int n, uint64_t at, i
 
 static __global__ void __launch_bounds__(PICK_THREADS) pick_kernel(pick_args a)
 {
+    after_predecessor();
     pick_smem *s = (pick_smem *)(void *)SMEM();
     const int row = (int)blockIdx.x, n = a.n_vocab;
     const pick_row &p = a.picks[row];

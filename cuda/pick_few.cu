@@ -85,6 +85,7 @@ static __device__ inline void draw_few(few_smem *s, const pick_row &p, tern_cand
 
 static __global__ void pick_few_kernel(pick_args a)
 {
+    after_predecessor();
     few_smem *s = (few_smem *)(void *)SMEM();
     const pick_row &p = a.picks[blockIdx.x];
     const tern_candidate c = candidate_of(a, p);

@@ -29,6 +29,7 @@ static __device__ inline int first_token(const pool_args &a, int seq)
 
 static __global__ void pool_mean_kernel(pool_args a)
 {
+    after_predecessor();
     float *part = (float *)(void *)SMEM(); /* [TERN_ROW_PARTIALS][POOL_COLS] */
     const int seq = (int)blockIdx.x, lane = (int)threadIdx.x % POOL_COLS;
     const int col = (int)blockIdx.y * POOL_COLS + lane;
@@ -50,6 +51,7 @@ static __global__ void pool_mean_kernel(pool_args a)
 
 static __global__ void pool_length_kernel(pool_args a)
 {
+    after_predecessor();
     const int seq = (int)blockIdx.x, end = first_token(a, seq + 1);
     const bool empty = first_token(a, seq) == end, last = a.pooling == TERN_POOL_LAST;
     float *y = a.y + seq * a.ldy;

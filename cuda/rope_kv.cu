@@ -135,6 +135,7 @@ static __device__ inline void store_kv(const kv_view &view, int token, int kv_he
 /* Heads of a token: h of q, kv of k, kv of v. */
 static __global__ void rope_kv_kernel(rope_kv_args a)
 {
+    after_predecessor();
     const int token = (int)blockIdx.x, hd = a.view.hd, kv = a.view.kv;
     const int head = (int)blockIdx.y * ROPE_WARPS + warp_index();
     if (head >= a.h + 2 * kv) return;

@@ -107,6 +107,7 @@ namespace TERN_GPU {
 template <int N, class T>
 static __global__ void __launch_bounds__(32 * N) fine_kernel(const fine_args a)
 {
+    after_predecessor();
     const int sum = __shfl_xor_sync(0xffffffffu, a.n, 1);
     __syncwarp();
     if (sum) atomicAdd(a.counter, 1u);
@@ -249,6 +250,7 @@ cuda_cases() {
     bad_kernel 'approximate arithmetic' '    x = __fdividef(x, y);'
     bad_kernel 'a mode of its own' '    x = __fadd_rz(x, y);'
     bad_kernel 'a library function' '    x = exp2f(x);'
+    bad_kernel '1 kernels and 0 waits' '__global__ void k(args a) {}'
     bad 'no namespace' cuda/bad.cu <<<'/* bad.cu - bounded by bytes. */'
     bad 'does not predict' cuda/bad.cu \
         <<<$'/* bad.cu - fast. */\nnamespace TERN_GPU {\n__global__ void k(args a);\n}'

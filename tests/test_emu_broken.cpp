@@ -337,6 +337,80 @@ static void test_mistakes(void **)
     }
 }
 
+/* ---- dependent launches ---------------------------------------------------------------------- */
+
+/* Three kernels, each the dependent of the one before: out = in, back = out, out = back + 1. The
+ * third one's mistakes; a.n names them. */
+enum link { COPIES, WAITS, READS_BEFORE, WRITES_BEFORE, NEVER_WAITS };
+
+static __global__ void chain_kernel(io_args a)
+{
+    const unsigned i = threadIdx.x;
+    const uint32_t early = a.n == READS_BEFORE ? a.out[i] : 0; /* what the first one left */
+    if (a.n == WRITES_BEFORE) a.out[i] = 7;                    /* what the second one reads */
+    if (a.n != NEVER_WAITS) wait_predecessor();
+    a.out[i] = a.n == READS_BEFORE ? early + 1 : a.in[i] + (a.n != COPIES);
+}
+
+static cudaError_t launch_chained(const io_args &a, cudaStream_t stream)
+{
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(1);
+    config.blockDim = dim3(N_WORDS);
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    return cudaLaunchKernelEx(&config, chain_kernel, a);
+}
+
+/* Whether what the third kernel does shows. */
+static bool third_shows(int third, uint64_t seed)
+{
+    uint32_t in[N_WORDS], got[2 * N_WORDS], *given, *out;
+    cudaStream_t stream;
+    fill(in, N_WORDS, 8);
+    ok(cudaMalloc(&given, sizeof in));
+    ok(cudaMalloc(&out, sizeof got));
+    ok(cudaMemset(out, 0, sizeof got));
+    ok(cudaMemcpy(given, in, sizeof in, cudaMemcpyHostToDevice));
+    ok(cudaStreamCreate(&stream));
+    uint32_t *back = out + N_WORDS;
+    tern_emu_set_seed(seed);
+    ok(launch_chained({given, out, nullptr, COPIES}, stream));
+    ok(launch_chained({out, back, nullptr, COPIES}, stream));
+    ok(launch_chained({back, out, nullptr, third}, stream));
+    const cudaError_t status = cudaStreamSynchronize(stream);
+    if (status != cudaSuccess) {
+        assert_non_null(strstr(tern_emu_report(HOPPER), "chain_kernel is launched as a dependent"));
+        ok(cudaDeviceReset());
+        return true;
+    }
+    ok(cudaMemcpy(got, out, sizeof got, cudaMemcpyDeviceToHost));
+    ok(cudaStreamDestroy(stream));
+    ok(cudaFree(given));
+    ok(cudaFree(out));
+    int wrong = 0;
+    for (int i = 0; i < N_WORDS; i++) wrong += got[i] != in[i] + 1 || got[N_WORDS + i] != in[i];
+    return wrong > 0;
+}
+
+static void test_dependent_mistakes(void **)
+{
+    int noticed[NEVER_WAITS + 1] = {};
+    for (int third = WAITS; third <= NEVER_WAITS; third++)
+        for (uint64_t seed = 0; seed < 4 * N_SEEDS; seed++)
+            noticed[third] += third_shows(third, seed);
+    print_message("dependents: read %d, wrote %d, never waited %d of %d\n", noticed[READS_BEFORE],
+                  noticed[WRITES_BEFORE], noticed[NEVER_WAITS], 4 * N_SEEDS);
+    assert_int_equal(noticed[WAITS], 0);
+    assert_true(noticed[READS_BEFORE] > 0);  /* shows where all three are under way at once */
+    assert_true(noticed[WRITES_BEFORE] > 0); /* shows where the last two are */
+    assert_int_equal(noticed[NEVER_WAITS], 4 * N_SEEDS);
+}
+
 /* ---- mistakes of a host ---------------------------------------------------------------------- */
 
 #define N_BYTES 4096
@@ -411,6 +485,7 @@ int main(void)
     using namespace TERN_GPU;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_dependent_mistakes),
         cmocka_unit_test(test_staging_reused),
         cmocka_unit_test(test_event_forgotten),
     };

@@ -241,6 +241,70 @@ static void test_dependent_launch(void **)
     ok(cudaSetDevice(HOPPER));
 }
 
+/* ---- graphs ---------------------------------------------------------------------------------- */
+
+/* Adds 1 to every word of its output. */
+static __global__ void count_kernel(io_args a)
+{
+    a.out[threadIdx.x] += 1;
+}
+
+static void test_graph(void **)
+{
+    io_args a = {};
+    target to = {};
+    uint32_t out[32];
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    ok(cudaMalloc(&a.out, sizeof out));
+    ok(cudaMemset(a.out, 0, sizeof out));
+    ok(cudaStreamCreate(&to.stream));
+    ok(cudaStreamBeginCapture(to.stream, cudaStreamCaptureModeThreadLocal));
+    for (int i = 0; i < 3; i++) ok(launch(count_kernel, a, 1, 32, 0, to));
+    ok(cudaStreamEndCapture(to.stream, &graph));
+    ok(cudaGraphInstantiate(&exec, graph, 0));
+    ok(cudaGraphDestroy(graph)); /* what was made of it stays */
+    ok(cudaStreamSynchronize(to.stream));
+    ok(cudaMemcpy(out, a.out, sizeof out, cudaMemcpyDeviceToHost));
+    assert_int_equal(out[31], 0); /* a capture does nothing */
+    const unsigned long before = tern_emu_graph_launches();
+    for (int i = 0; i < 5; i++) ok(cudaGraphLaunch(exec, to.stream));
+    ok(cudaStreamSynchronize(to.stream));
+    ok(cudaMemcpy(out, a.out, sizeof out, cudaMemcpyDeviceToHost));
+    assert_int_equal(out[31], 15);
+    assert_int_equal(tern_emu_graph_launches() - before, 5);
+    ok(cudaGraphExecDestroy(exec));
+    ok(cudaStreamDestroy(to.stream));
+    ok(cudaFree(a.out));
+}
+
+/* What a capture cannot hold is refused, and the capture with it; the stream goes on. */
+static void test_capture_refused(void **)
+{
+    uint32_t *memory;
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaEvent_t event;
+    ok(cudaMalloc(&memory, 64));
+    ok(cudaEventCreate(&event));
+    ok(cudaStreamCreate(&stream));
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorInvalidValue);
+    for (int what = 0; what < 3; what++) {
+        ok(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+        const cudaError_t status = what == 0   ? cudaMemsetAsync(memory, 0, 64, stream)
+                                   : what == 1 ? cudaStreamSynchronize(stream)
+                                               : cudaEventRecord(event, stream);
+        assert_int_equal(status, cudaErrorStreamCaptureUnsupported);
+        assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
+        assert_null(graph);
+    }
+    ok(cudaMemsetAsync(memory, 0, 64, stream));
+    ok(cudaStreamDestroy(stream));
+    ok(cudaEventDestroy(event));
+    ok(cudaFree(memory));
+    cudaGetLastError();
+}
+
 /* ---- launches that are refused, errors that stay --------------------------------------------- */
 
 static cudaError_t try_launch(dim3 grid, dim3 block, size_t smem_bytes)
@@ -336,6 +400,8 @@ int main(void)
         cmocka_unit_test(test_budget),           cmocka_unit_test(test_copies),
         cmocka_unit_test(test_poison),           cmocka_unit_test(test_pageable),
         cmocka_unit_test(test_events),           cmocka_unit_test(test_dependent_launch),
+        cmocka_unit_test(test_graph),
+        cmocka_unit_test(test_capture_refused),
         cmocka_unit_test(test_refused),          cmocka_unit_test(test_occupancy),
         cmocka_unit_test(test_sticky),           cmocka_unit_test(test_faults),
     };

@@ -1,6 +1,7 @@
 /* test_gpu_faults.c - bad situations of a GPU, on emulated devices: no driver, no device, no
  * memory, a launch that fails, a device that is lost. Each is one sentence and the right status,
- * nothing moves silently, and the CPU still works. Also: a step takes no device memory. */
+ * nothing moves silently, and the CPU still works. Also: a step takes no device memory, and decode
+ * steps are graphs, or the same without. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -43,22 +44,6 @@ static void test_open(void **state)
     refused(TERN_EMU_OLD_DRIVER, "supports CUDA 11.4");
     refused(TERN_EMU_NO_DEVICE, "this machine has 0");
     refused(TERN_EMU_OTHER_DEVICE, "compute capability 6.1");
-}
-
-/* A level that is none is no reason to go on with another one. */
-static void test_level(void **state)
-{
-    (void)state;
-    tern_device *device = NULL;
-    tern_error err = {0};
-    setenv("TERN_CUDA", "wmma", 1);
-    assert_int_equal(tern_device_open(&device, "emu:0", NULL, &err), TERN_E_USAGE);
-    assert_null(device);
-    if (!strstr(err.text, "TERN_CUDA is 'wmma'")) fail_msg("says: %s", err.text);
-    setenv("TERN_CUDA", "mma", 1);
-    assert_int_equal(tern_device_open(&device, "emu:0", NULL, &err), TERN_OK);
-    tern_device_close(device);
-    unsetenv("TERN_CUDA");
 }
 
 static int open_session(session *s, tern_error *err)
@@ -126,6 +111,85 @@ static void test_no_memory_in_a_step(void **state)
     assert_int_equal(tern_device_open(&device, "emu:0", NULL, &err), TERN_E_FIT);
 }
 
+#define N_DECODED 5
+
+/* Tokens that follow a prompt, the likeliest ones, a step each. */
+static void decode(session *s, int32_t *tokens)
+{
+    static const int32_t prompt[] = {5, 80, 17};
+    const tern_request request = {.prompt = prompt, .n_prompt = 3, .max_tokens = N_DECODED,
+                                  .ignore_end = 1};
+    tern_engine_event *events =
+        calloc((size_t)tern_engine_max_events(s->engine), sizeof *events);
+    assert_non_null(events);
+    tern_error err = {0};
+    uint64_t id;
+    int n = 0, finished = 0;
+    assert_int_equal(tern_engine_submit(s->engine, &id, &request, &err), TERN_OK);
+    while (!finished) {
+        int n_events = 0;
+        const int status = tern_engine_step(s->engine, events, &n_events, &err);
+        if (status != TERN_OK) fail_msg("says: %s", err.text);
+        for (int i = 0; i < n_events; i++) {
+            if (events[i].token >= 0) tokens[n++] = events[i].token;
+            finished = events[i].finish != TERN_FINISH_NONE;
+        }
+    }
+    assert_int_equal(n, N_DECODED);
+    free(events);
+}
+
+/* Opens a session and decodes with a fault set; returns how many graphs were launched. */
+static unsigned long graphs_launched(tern_emu_fault fault, const char *off, int32_t *tokens)
+{
+    session s;
+    tern_error err = {0};
+    if (off) setenv("TERN_CUDA_OFF", off, 1);
+    assert_int_equal(open_session(&s, &err), TERN_OK);
+    unsetenv("TERN_CUDA_OFF");
+    tern_emu_set_fault(fault, 0);
+    const unsigned long before = tern_emu_graph_launches();
+    decode(&s, tokens);
+    session_close(&s);
+    return tern_emu_graph_launches() - before;
+}
+
+/* A token of the answer is a step of two programs, but for the first one, which ends the prompt.
+ * The first of these steps launches plainly, the others are graphs; a program whose graph cannot be
+ * made, or is not wanted, goes on plainly, and the tokens are the same. */
+static void test_graphs(void **state)
+{
+    (void)state;
+    int32_t tokens[N_DECODED], plain[N_DECODED];
+    const unsigned long steps = N_DECODED - 2;
+    assert_int_equal(graphs_launched(TERN_EMU_NO_FAULT, NULL, tokens), 2 * steps);
+    static const struct {
+        tern_emu_fault fault;
+        const char *off;
+        unsigned long programs; /* that have a graph all the same */
+    } without[] = {{TERN_EMU_CAPTURE_FAILS, NULL, 1},
+                   {TERN_EMU_ALLOC_FAILS, NULL, 1},
+                   {TERN_EMU_NO_FAULT, "dependent", 2},
+                   {TERN_EMU_NO_FAULT, "graphs", 0},
+                   {TERN_EMU_NO_FAULT, "dependent,graphs", 0}};
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
+        assert_int_equal(graphs_launched(without[i].fault, without[i].off, plain),
+                         without[i].programs * steps);
+        assert_memory_equal(tokens, plain, sizeof tokens);
+    }
+}
+
+static void test_unknown_switch(void **state)
+{
+    (void)state;
+    tern_device *device = NULL;
+    tern_error err = {0};
+    setenv("TERN_CUDA_OFF", "graphs,speed", 1);
+    assert_int_equal(tern_device_open(&device, "emu:0", NULL, &err), TERN_E_USAGE);
+    unsetenv("TERN_CUDA_OFF");
+    assert_non_null(strstr(err.text, "'graphs,speed'"));
+}
+
 static void fails_in_a_step(tern_emu_fault fault, unsigned after, const char *words)
 {
     session s;
@@ -152,10 +216,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_open, calm, calm),
-        cmocka_unit_test_setup_teardown(test_level, calm, calm),
         cmocka_unit_test_setup_teardown(test_memory_while_loading, calm, calm),
         cmocka_unit_test_setup_teardown(test_small_memory, calm, calm),
         cmocka_unit_test_setup_teardown(test_no_memory_in_a_step, calm, calm),
+        cmocka_unit_test_setup_teardown(test_graphs, calm, calm),
+        cmocka_unit_test_setup_teardown(test_unknown_switch, calm, calm),
         cmocka_unit_test_setup_teardown(test_launches, calm, calm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

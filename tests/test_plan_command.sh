@@ -71,6 +71,8 @@ ends 2 'cannot open' plan --preset tiny --profile "$folder/none.json"
 "$tern" plan "$model" --save "$folder/b.json" -c 256 --kv i8 >/dev/null 2>&1
 "$tern" plan "$model" --save "$folder/gpu.json" -d cpu,profile:l4 --pin blk=cuda:0 >/dev/null 2>&1
 has "$("$tern" plan --compare "$folder/a.json" "$folder/b.json")" 'cpu:0, MiB' 'decode, tok/s'
+has "$("$tern" plan --compare --json "$folder/a.json" "$folder/b.json")" \
+    '"what": "decode, tok/s"' '"layers_elsewhere": 0'
 ends 2 'wants two plan files' plan --compare "$folder/a.json"
 plain=$("$tern" run -m "$model" -p a -n 5 --temp 0 -t 1 2>/dev/null)
 for plan in "$folder/a.json" auto; do

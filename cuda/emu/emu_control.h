@@ -35,12 +35,16 @@ typedef enum tern_emu_fault {
     TERN_EMU_OTHER_DEVICE,  /* sm_61: launches give cudaErrorNoKernelImageForDevice */
     /* events: they strike once */
     TERN_EMU_ALLOC_FAILS,   /* cudaMalloc: cudaErrorMemoryAllocation */
+    TERN_EMU_CAPTURE_FAILS, /* the end of a capture: cudaErrorStreamCaptureInvalidated */
     TERN_EMU_LAUNCH_FAILS,  /* a launch: cudaErrorLaunchOutOfResources, not sticky */
     TERN_EMU_DEVICE_LOST,   /* a kernel ends with cudaErrorECCUncorrectable, sticky */
 } tern_emu_fault;
 
 /* Chooses what goes wrong on all devices; an event strikes after it has spared `after` calls. */
 void tern_emu_set_fault(tern_emu_fault fault, unsigned after);
+
+/* Launches of graphs since the process began. */
+unsigned long tern_emu_graph_launches(void);
 
 #ifdef __cplusplus
 }

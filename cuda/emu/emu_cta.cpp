@@ -20,7 +20,7 @@ namespace tern_emu_rt {
 emu_view emu_self;
 emu_fiber emu_scheduler;
 
-static emu_cta *pool[EMU_MAX_RESIDENT * 2];
+static emu_cta *pool[EMU_MAX_RESIDENT * EMU_MAX_CHAIN];
 static int n_pool;
 
 /* ---- giving way ------------------------------------------------------------------------------ */

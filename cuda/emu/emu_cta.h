@@ -113,7 +113,8 @@ struct emu_grid {
     const emu_launch_desc *launch;
     uint64_t n_ctas, n_begun, first, step; /* CTA i of the order is (first + i * step) % n_ctas */
     unsigned go; /* 1: the kernel before it in the stream is done */
-    int n_resident, max_resident;
+    bool waits;  /* a thread has called wait_predecessor() */
+    int n_resident, max_resident, max_early; /* CTAs at a time, and before `go` */
     emu_cta *resident[EMU_MAX_RESIDENT];
 };
 

@@ -37,6 +37,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle)
     EMU_LOCKED;
     if (!event) return emu_result(cudaErrorInvalidResourceHandle);
     emu_stream *stream = emu_stream_of(emu_current(), handle);
+    if (stream && emu_breaks_capture(stream)) return emu_result(cudaErrorStreamCaptureUnsupported);
     emu_item *item = stream ? emu_item_new(ITEM_RECORD) : nullptr;
     if (!item) return emu_result(cudaErrorMemoryAllocation);
     item->event = event;

@@ -6,6 +6,7 @@
 
 namespace tern_emu_rt {
 
+#define MAX_EARLY 8  /* CTAs of a dependent kernel that begin before its predecessor ends */
 #define BEGIN_ODDS 8 /* one turn in so many begins a further CTA beside the running ones */
 
 static uint64_t common_divisor(uint64_t a, uint64_t b)
@@ -32,6 +33,7 @@ static void grid_begin(emu_grid *grid, emu_device *device, const emu_launch_desc
     } while (common_divisor(grid->step, grid->n_ctas) != 1);
     const int fit = emu_ctas_per_sm(device, b.x * b.y * b.z, launch->smem_bytes) * device->n_sm;
     grid->max_resident = fit < EMU_MAX_RESIDENT ? fit : EMU_MAX_RESIDENT;
+    grid->max_early = grid->max_resident < MAX_EARLY ? grid->max_resident : MAX_EARLY;
 }
 
 static void begin_cta(emu_grid *grid)
@@ -81,8 +83,8 @@ static bool grid_advance(emu_grid *grid)
     emu_self.grid = grid->launch->grid;
     emu_self.arch = grid->device->arch;
     while (grid->device->error == cudaSuccess) {
-        const bool may_begin =
-            grid->n_begun < grid->n_ctas && grid->n_resident < grid->max_resident;
+        const int most = grid->go ? grid->max_resident : grid->max_early;
+        const bool may_begin = grid->n_begun < grid->n_ctas && grid->n_resident < most;
         emu_cta *cta = choose_cta(grid);
         if (may_begin && (!cta || emu_random_below(BEGIN_ODDS) == 0)) {
             begin_cta(grid);
@@ -125,35 +127,40 @@ static void grid_end(emu_grid *grid)
     for (int i = 0; i < grid->n_resident; i++) emu_cta_abandon(grid->resident[i]);
     char what[200], name[100];
     if (grid->device->error != cudaSuccess) return;
-    if (!emu_zone_broken(grid->device, what, sizeof what)) return;
+    const bool waits = grid->waits || !grid->launch->dependent;
+    if (waits && !emu_zone_broken(grid->device, what, sizeof what)) return;
     emu_kernel_name(name, sizeof name, &grid->launch->kernel);
-    emu_device_fails(grid->device, cudaErrorIllegalAddress, "kernel %s: %s", name, what);
+    if (waits)
+        emu_device_fails(grid->device, cudaErrorIllegalAddress, "kernel %s: %s", name, what);
+    else
+        emu_device_fails(grid->device, cudaErrorLaunchFailure,
+                         "kernel %s is launched as a dependent one, but has no wait_predecessor()",
+                         name);
 }
 
-void emu_run_kernel(emu_device *device, const emu_launch_desc *launch)
+static void finish(emu_grid *grid)
 {
-    emu_grid grid;
-    grid_begin(&grid, device, launch);
-    if (!grid_advance(&grid)) report_dead_wait(&grid);
-    grid_end(&grid);
+    grid->go = 1;
+    if (!grid_advance(grid)) report_dead_wait(grid);
+    grid_end(grid);
 }
 
-void emu_run_dependent(emu_device *device, const emu_launch_desc *first,
-                       const emu_launch_desc *second)
+void emu_run_chain(emu_device *device, const emu_launch_desc *const *launches, int n)
 {
-    emu_grid grid;
-    grid_begin(&grid, device, second);
-    grid.go = 0;
-    grid_advance(&grid);
-    emu_run_kernel(device, first);
-    grid.go = 1;
-    if (!grid_advance(&grid)) report_dead_wait(&grid);
-    grid_end(&grid);
+    emu_grid grids[EMU_MAX_CHAIN];
+    for (int i = n - 1; i >= 0; i--) {
+        grid_begin(&grids[i], device, launches[i]);
+        grids[i].go = i == 0;
+        if (i > 0) grid_advance(&grids[i]);
+    }
+    for (int i = 0; i < n; i++) finish(&grids[i]);
 }
 
 void emu_wait_predecessor(emu_site site)
 {
-    emu_wait_flag(&emu_self.thread->cta->grid->go, 1, site);
+    emu_grid *grid = emu_self.thread->cta->grid;
+    grid->waits = true;
+    if (!grid->go) emu_wait_flag(&grid->go, 1, site);
 }
 
 } /* namespace tern_emu_rt */

@@ -32,7 +32,17 @@ struct emu_stream {
     emu_stream *next;
     emu_device *device;
     emu_item *head, **tail;
+    emu_graph *capture;  /* where launches go instead, or NULL */
 };
+
+/* Launches in their order. */
+struct emu_graph {
+    emu_item *head, **tail;
+    bool broken;         /* something was asked for that is not captured */
+};
+
+/* True while the stream is captured, which the call at hand then breaks. */
+bool emu_breaks_capture(emu_stream *stream);
 
 struct emu_event {
     uint64_t recorded, done; /* serial of the last record that was queued, and that was done */

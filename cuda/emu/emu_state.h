@@ -88,13 +88,11 @@ struct emu_launch_desc {
 /* CTAs that one SM holds at a time. */
 int emu_ctas_per_sm(const emu_device *device, unsigned threads, size_t smem_bytes);
 
-/* Runs a kernel to its end, or to the error of the device. */
-void emu_run_kernel(emu_device *device, const emu_launch_desc *launch);
-
-/* Runs two of a stream, of which the second one is dependent: it goes as far as it can without the
- * first, which only then begins. What it does too early shows. */
-void emu_run_dependent(emu_device *device, const emu_launch_desc *first,
-                       const emu_launch_desc *second);
+/* Runs kernels that follow each other in a stream, all but the first of them dependent, to their
+ * end or to the error of the device. The last one goes as far as it can before the one before it
+ * begins, and so on: what a kernel does too early shows, and that it never waits is an error. */
+#define EMU_MAX_CHAIN 3
+void emu_run_chain(emu_device *device, const emu_launch_desc *const *launches, int n);
 
 /* What reports call a kernel: its name, or else the type of its arguments. */
 void emu_kernel_name(char *out, size_t out_bytes, const emu_kernel *kernel);

@@ -32,18 +32,22 @@ static emu_item *take_item(emu_stream *stream)
     return item;
 }
 
-/* Runs a kernel, together with a dependent one behind it. */
+/* Runs a kernel, together with as many dependent ones behind it as the seed chooses. */
 static void do_launch(emu_stream *stream, const emu_item *item)
 {
     emu_device *device = stream->device;
-    const emu_item *next = stream->head;
-    if (next && next->kind == ITEM_LAUNCH && next->launch.dependent) {
-        emu_item *taken = take_item(stream);
-        emu_run_dependent(device, &item->launch, &taken->launch);
-        emu_item_recycle(taken);
-    } else {
-        emu_run_kernel(device, &item->launch);
+    const emu_launch_desc *launches[EMU_MAX_CHAIN] = {&item->launch};
+    emu_item *taken[EMU_MAX_CHAIN];
+    int n = 1;
+    const int most = 1 + (int)emu_random_below(EMU_MAX_CHAIN);
+    while (n < most && stream->head && stream->head->kind == ITEM_LAUNCH &&
+           stream->head->launch.dependent) {
+        taken[n] = take_item(stream);
+        launches[n] = &taken[n]->launch;
+        n++;
     }
+    emu_run_chain(device, launches, n);
+    while (n > 1) emu_item_recycle(taken[--n]);
     if (emu_fault_strikes(TERN_EMU_DEVICE_LOST))
         emu_device_fails(device, cudaErrorECCUncorrectable, "the device was lost, as asked for");
 }
@@ -148,6 +152,11 @@ emu_stream *emu_stream_of(emu_device *device, emu_stream *stream)
 
 void emu_append(emu_stream *stream, emu_item *item)
 {
+    if (stream->capture) {
+        *stream->capture->tail = item;
+        stream->capture->tail = &item->next;
+        return;
+    }
     const bool is_default = stream == stream->device->streams;
     if (is_default) emu_drain(stream->device);
     *stream->tail = item;
@@ -194,6 +203,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
     EMU_LOCKED;
     if (!stream) return emu_result(cudaErrorInvalidResourceHandle);
+    if (emu_breaks_capture(stream)) return emu_result(cudaErrorStreamCaptureUnsupported);
     emu_device *device = stream->device;
     run_all(stream);
     emu_stream **at = &device->streams;
@@ -208,6 +218,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle)
     EMU_LOCKED;
     emu_stream *stream = emu_stream_of(emu_current(), handle);
     if (!stream) return emu_result(cudaErrorMemoryAllocation);
+    if (emu_breaks_capture(stream)) return emu_result(cudaErrorStreamCaptureUnsupported);
     if (handle)
         run_all(stream);
     else

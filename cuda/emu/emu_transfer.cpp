@@ -58,6 +58,7 @@ static cudaError_t queue_rows(emu_item_kind what, const emu_rows *rows, cudaMemc
     if (kind != cudaMemcpyDefault && (to_device != wants_to || from_device != wants_from))
         return cudaErrorInvalidValue;
     emu_stream *stream = emu_stream_of(device, handle);
+    if (stream && emu_breaks_capture(stream)) return cudaErrorStreamCaptureUnsupported;
     emu_item *item = stream ? emu_item_new(what) : nullptr;
     if (!item) return cudaErrorMemoryAllocation;
     item->rows = *rows;

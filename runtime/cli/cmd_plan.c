@@ -66,9 +66,20 @@ static int read_file(tern_plan_file *out, const char *path, tern_error *err)
     return status;
 }
 
-static void compare_line(const char *what, double a, double b)
+/* The lines of a comparison. */
+typedef struct comparison {
+    struct {
+        char what[40];
+        double a, b;
+    } lines[2 * TERN_PLAN_MAX_DEVICES + 6];
+    int n;
+} comparison;
+
+static void add_line(comparison *c, const char *what, double a, double b)
 {
-    printf("%-26s%14.3f%14.3f%+10.1f %%\n", what, a, b, a > 0 ? 100 * (b / a - 1) : 0.0);
+    snprintf(c->lines[c->n].what, sizeof c->lines[0].what, "%s", what);
+    c->lines[c->n].a = a;
+    c->lines[c->n++].b = b;
 }
 
 /* Layers whose halves lie on devices of other names. */
@@ -81,7 +92,7 @@ static int moved(const tern_plan *a, const tern_plan *b)
     return n;
 }
 
-static void compare_bytes(const tern_plan_file f[2])
+static void compare_bytes(comparison *c, const tern_plan_file f[2])
 {
     for (int side = 0; side < 2; side++)
         for (int d = 0; d < f[side].plan.n_devices; d++) {
@@ -96,11 +107,35 @@ static void compare_bytes(const tern_plan_file f[2])
                 }
             char what[40];
             snprintf(what, sizeof what, "%s, MiB", name);
-            if (!seen) compare_line(what, mib[0], mib[1]);
+            if (!seen) add_line(c, what, mib[0], mib[1]);
         }
 }
 
-static int compare_plans(char **paths, tern_error *err)
+static int print_comparison(const comparison *c, const tern_plan_file f[2], char **paths, int json,
+                            tern_error *err)
+{
+    const int elsewhere = moved(&f[0].plan, &f[1].plan);
+    if (json) {
+        json_t *lines = json_array();
+        for (int i = 0; i < c->n; i++)
+            json_array_append_new(lines, json_pack("{s:s, s:f, s:f}", "what", c->lines[i].what, "a",
+                                                   c->lines[i].a, "b", c->lines[i].b));
+        return cli_print_json(json_pack("{s:s, s:s, s:s, s:o, s:i}", "model", f[0].model, "a",
+                                        paths[0], "b", paths[1], "compared", lines,
+                                        "layers_elsewhere", elsewhere),
+                              err);
+    }
+    printf("%s\n%-26s%14.14s%14.14s%12s\n", f[0].model, "", paths[0], paths[1], "change");
+    for (int i = 0; i < c->n; i++) {
+        const double a = c->lines[i].a, b = c->lines[i].b;
+        printf("%-26s%14.3f%14.3f%+10.1f %%\n", c->lines[i].what, a, b,
+               a > 0 ? 100 * (b / a - 1) : 0.0);
+    }
+    printf("layers that lie elsewhere: %d\n", elsewhere);
+    return TERN_OK;
+}
+
+static int compare_plans(char **paths, int json, tern_error *err)
 {
     tern_plan_file f[2];
     for (int i = 0; i < 2; i++) {
@@ -112,16 +147,15 @@ static int compare_plans(char **paths, tern_error *err)
                          "'%.100s' is a plan for '%s', '%.100s' one for '%s': compare plans of one "
                          "model",
                          paths[0], f[0].model, paths[1], f[1].model);
-    printf("%s\n%-26s%14.14s%14.14s%12s\n", f[0].model, "", paths[0], paths[1], "change");
-    compare_bytes(f);
-    compare_line("context", f[0].plan.workload.n_ctx, f[1].plan.workload.n_ctx);
-    compare_line("first token, s", f[0].first_token_s, f[1].first_token_s);
-    compare_line("a token, ms", 1e3 * f[0].step_s, 1e3 * f[1].step_s);
-    compare_line("prefill, tok/s", f[0].prefill_tok_s, f[1].prefill_tok_s);
-    compare_line("decode, tok/s", f[0].decode_tok_s, f[1].decode_tok_s);
-    compare_line("the whole, s", f[0].total_s, f[1].total_s);
-    printf("layers that lie elsewhere: %d\n", moved(&f[0].plan, &f[1].plan));
-    return TERN_OK;
+    comparison c = {.n = 0};
+    compare_bytes(&c, f);
+    add_line(&c, "context", f[0].plan.workload.n_ctx, f[1].plan.workload.n_ctx);
+    add_line(&c, "first token, s", f[0].first_token_s, f[1].first_token_s);
+    add_line(&c, "a token, ms", 1e3 * f[0].step_s, 1e3 * f[1].step_s);
+    add_line(&c, "prefill, tok/s", f[0].prefill_tok_s, f[1].prefill_tok_s);
+    add_line(&c, "decode, tok/s", f[0].decode_tok_s, f[1].decode_tok_s);
+    add_line(&c, "the whole, s", f[0].total_s, f[1].total_s);
+    return print_comparison(&c, f, paths, json, err);
 }
 
 /* ---- a plan --------------------------------------------------------------------------------- */
@@ -227,7 +261,7 @@ static int plan(int argc, char **argv, tern_error *err)
     if (o.compare) {
         if (n != 2)
             return tern_fail(err, TERN_E_USAGE, "--compare wants two plan files, here are %d", n);
-        return compare_plans(argv + argc - n, err);
+        return compare_plans(argv + argc - n, o.json, err);
     }
     if (n + (o.model != NULL) + (o.preset != NULL) > 1)
         return tern_fail(err, TERN_E_USAGE,
