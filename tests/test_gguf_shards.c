@@ -39,7 +39,7 @@ static tern_file converted(const char *from, const char *folder)
 {
     char to[80];
     tern_model *model;
-    tern_file file;
+    tern_file file = {0};
     tern_error err = {0};
     snprintf(to, sizeof to, "%s/converted.gguf", folder);
     if (tern_model_open(&model, from, &err) != TERN_OK ||
