@@ -54,9 +54,7 @@ enum { SP_BYTES = 3, SP_A = 259, SP_B, SP_SPACE, SP_AB, SP_SPACE_AB, N_SP };
 
 static inline gguf_builder small_sentencepiece(int model, int space_prefix, int squeezes)
 {
-    static const char *const texts[] = {"a", "b", "\xe2\x96\x81", "ab",
-                                        "\xe2\x96\x81"
-                                        "ab"};
+    static const char *const texts[] = {"a", "b", "\342\226\201", "ab", "\342\226\201ab"};
     gguf_builder b = {0};
     put_piece(&b, "<unk>", 5, 0.0f, 2);
     put_piece(&b, "<s>", 3, 0.0f, 3);
