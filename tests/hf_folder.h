@@ -42,9 +42,11 @@ static inline void hf_write(const hf_folder *folder, const char *name, const cha
 
 static inline void hf_remove(const hf_folder *folder)
 {
-    static const char *const names[] = {
-        "config.json",   "tokenizer.json", "model.safetensors",     "model.safetensors.index.json",
-        "a.safetensors", "b.safetensors",  "tokenizer_config.json", "generation_config.json"};
+    static const char *const names[] = {"config.json",           "tokenizer.json",
+                                        "model.safetensors",     "model.safetensors.index.json",
+                                        "a.safetensors",         "b.safetensors",
+                                        "tokenizer_config.json", "generation_config.json",
+                                        "chat_template.jinja"};
     char path[160];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", folder->path, names[i]);

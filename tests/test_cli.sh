@@ -137,6 +137,20 @@ test_json() {
     json run -f "$tmp/bytes" -n 2 --json
 }
 
+# Stopped at any time, convert leaves the whole file or nothing.
+test_convert_stopped() {
+    local ms code
+    mkdir "$tmp/stopped"
+    for ms in 01 02 03 04 05 06 08 10 12 15 20 30; do
+        code=0
+        timeout --preserve-status -s TERM "0.0$ms" "$tern" convert "$golden" \
+            -o "$tmp/stopped/x.gguf" >"$tmp/out" 2>"$tmp/err" || code=$?
+        ! ls "$tmp/stopped" | grep -q part || fail "stopped after $ms ms: $(ls "$tmp/stopped")"
+        [ $code = 0 ] || [ ! -e "$tmp/stopped/x.gguf" ] || fail "stopped after $ms ms: code $code"
+        rm -f "$tmp/stopped/x.gguf"
+    done
+}
+
 # A converted model answers as before; a refusal and a disk without room leave no file behind.
 test_convert() {
     fine convert "$golden" -o "$tmp/converted.gguf"
@@ -193,5 +207,6 @@ test_models
 test_answers
 test_json
 test_convert
+test_convert_stopped
 test_full_disk
 summary

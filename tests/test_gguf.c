@@ -266,6 +266,14 @@ static void refuses_wrong_values(void **state)
     b = one_key("general.alignment", TERN_GGUF_U64);
     put_u64(&b, 32);
     refused(b, "general.alignment is no u32");
+    gguf_builder part = {0};
+    put_header(&part, 3, 0, 2);
+    put_key(&part, "split.no", TERN_GGUF_U16), put_bytes(&part, &(uint16_t){1}, 2);
+    put_key(&part, "split.count", TERN_GGUF_U16), put_bytes(&part, &(uint16_t){3}, 2);
+    refused(part, "part 2 of a model in 3 files: join them");
+    b = one_key("split.count", TERN_GGUF_STRING);
+    put_text(&b, "3");
+    refused(b, "split.count");
 }
 
 /* A file with two tensors of the given shape, type and offsets and `bytes` of data. */

@@ -148,6 +148,36 @@ static void test_absmean(void **state)
     free(w);
 }
 
+/* chat_template.jinja goes before the text, or the list's default, in tokenizer_config.json. */
+static void test_chat_template(void **state)
+{
+    (void)state;
+    static const char list[] = "{\"chat_template\":[{\"name\":\"tool\",\"template\":\"x\"},"
+                               "{\"name\":\"default\",\"template\":\"in config\"}]}";
+    static const char *const configs[] = {
+        "{}", "{\"chat_template\":\"in config\"}", list,
+        "{\"chat_template\":[{\"name\":\"tool\",\"template\":\"x\"}]}"};
+    for (size_t i = 0; i < 8; i++) {
+        const hf_options o = {.storage = HF_MULTIPLY};
+        const hf_folder folder = hf_make(&o);
+        hf_write(&folder, "tokenizer_config.json", configs[i / 2]);
+        if (i % 2) hf_write(&folder, "chat_template.jinja", "a file");
+        tern_model *model;
+        tern_error err = {0};
+        if (tern_model_open(&model, folder.path, &err) != TERN_OK) fail_msg("%s", err.text);
+        tern_text chat;
+        assert_int_equal(tern_gguf_text(&chat, model->gguf, "tokenizer.chat_template", &err),
+                         TERN_OK);
+        const char *wanted = i % 2 ? "a file" : i / 2 == 0 || i / 2 == 3 ? NULL : "in config";
+        if (wanted)
+            assert_true(chat.data && tern_text_equals(chat, wanted));
+        else
+            assert_null(chat.data);
+        tern_model_close(model);
+        hf_remove(&folder);
+    }
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static void refused(const hf_folder *folder, const char *words)
@@ -315,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_storages),
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_absmean),
+        cmocka_unit_test(test_chat_template),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_not_ternary),

@@ -163,6 +163,23 @@ static void puts_bos_where_the_model_wants_it(void **state)
     }
 }
 
+static void puts_eos_where_the_model_wants_it(void **state)
+{
+    (void)state;
+    for (uint8_t wanted = 0; wanted < 2; wanted++) {
+        gguf_builder b = tiny_vocabulary(2);
+        put_key_u32(&b, "tokenizer.ggml.eos_token_id", ID_S);
+        put_key_bool(&b, "tokenizer.ggml.add_eos_token", wanted);
+        tern_tokenizer *t = build_ok(b, "gpt-2");
+        ENCODES(t, "a", TERN_ENCODE_BOS, 'a'); /* a text to continue */
+        if (wanted)
+            ENCODES(t, "a", TERN_ENCODE_EOS, 'a', ID_S);
+        else
+            ENCODES(t, "a", TERN_ENCODE_EOS, 'a');
+        tern_tokenizer_destroy(t);
+    }
+}
+
 static void check_round_trip(const tern_tokenizer *t, const char *text, size_t n, unsigned flags)
 {
     int32_t ids[300];
@@ -314,6 +331,9 @@ static void refuses_wrong_keys(void **state)
     b = tiny_vocabulary(1);
     put_key_bool(&b, "tokenizer.ggml.add_bos_token", 1);
     refused(b, "tokenizer.ggml.add_bos_token is true but tokenizer.ggml.bos_token_id is missing");
+    b = tiny_vocabulary(1);
+    put_key_bool(&b, "tokenizer.ggml.add_eos_token", 1);
+    refused(b, "tokenizer.ggml.add_eos_token is true but tokenizer.ggml.eos_token_id is missing");
 }
 
 /* The tokens a and b, and one merge. */
@@ -417,6 +437,7 @@ int main(void)
         cmocka_unit_test(finds_special_tokens),
         cmocka_unit_test(describes_tokens),
         cmocka_unit_test(puts_bos_where_the_model_wants_it),
+        cmocka_unit_test(puts_eos_where_the_model_wants_it),
         cmocka_unit_test(any_bytes_come_back),
         cmocka_unit_test(needs_room_and_says_so),
         cmocka_unit_test(a_long_piece_is_no_trap),

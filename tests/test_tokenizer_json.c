@@ -157,6 +157,13 @@ static void test_ids(void **state)
     assert_int_equal(n, 2);
     tern_tokenizer_destroy(tokenizer);
     json_decref((json_t *)(uintptr_t)extra.config);
+    extra.config = json_pack("{s:b}", "add_eos_token", 1);
+    assert_int_equal(make(&tokenizer, text, &extra, &err), TERN_OK);
+    assert_int_equal(tern_tokenizer_encode(tokenizer, ids, 8, &n, "a", 1, TERN_ENCODE_EOS, NULL),
+                     TERN_OK);
+    assert_true(n == 2 && ids[0] == 0 && ids[1] == 1);
+    tern_tokenizer_destroy(tokenizer);
+    json_decref((json_t *)(uintptr_t)extra.config);
 }
 
 static void refused(const char *text, const tern_tokenizer_extra *extra, const char *words)

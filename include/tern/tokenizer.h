@@ -22,6 +22,7 @@ typedef struct tern_tokenizer tern_tokenizer;
 enum {
     TERN_ENCODE_BOS = 1,     /* put the model's BOS first, when the model wants one */
     TERN_ENCODE_SPECIAL = 2, /* recognise control tokens in the text; never in untrusted text */
+    TERN_ENCODE_EOS = 4,     /* put EOS last, when the model wants one; not in text to continue */
 };
 
 /* Ids that any text of that many bytes can need, special tokens included. */

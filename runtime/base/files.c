@@ -1,5 +1,5 @@
-/* files.c - mapping and reading files. A file that shrinks while mapped ends the program with
- * SIGBUS; that is the one case a reader cannot check for beforehand. */
+/* files.c - mapping and reading files. Reading a mapped file that has shrunk raises SIGBUS; that is
+ * the one case a reader cannot check for beforehand; programs catch it (cli/shrunk.c). */
 #include "base/files.h"
 
 #include <errno.h>

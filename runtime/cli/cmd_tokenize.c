@@ -9,7 +9,7 @@
 typedef struct tokenize_options {
     cli_model_options model; /* its file and pre-tokenizer */
     const char *text, *file;
-    int no_bos, special, pieces, json;
+    int no_bos, eos, special, pieces, json;
 } tokenize_options;
 
 #define AT(member) offsetof(tokenize_options, member)
@@ -21,6 +21,7 @@ static const cli_option options[] = {
     {"prompt", 'p', CLI_TEXT, AT(text), 0, 0, "TEXT", "the text"},
     {"file", 'f', CLI_TEXT, AT(file), 0, 0, "FILE", "file with the text"},
     {"no-bos", 0, CLI_FLAG, AT(no_bos), 0, 0, NULL, "leave out the token that begins a text"},
+    {"eos", 0, CLI_FLAG, AT(eos), 0, 0, NULL, "end with EOS where the model asks for it"},
     {"special", 0, CLI_FLAG, AT(special), 0, 0, NULL, "recognise control tokens in the text"},
     {"pieces", 0, CLI_FLAG, AT(pieces), 0, 0, NULL, "one line per token: id and text"},
     {"json", 0, CLI_FLAG, AT(json), 0, 0, NULL, "a JSON object"},
@@ -75,8 +76,8 @@ static int print_ids(const tokenize_options *o, const tern_tokenizer *tokenizer,
 static int tokenize_with(const tokenize_options *o, const tern_model *model, tern_error *err)
 {
     const tern_tokenizer *tokenizer = tern_model_tokenizer(model);
-    const unsigned flags =
-        (o->no_bos ? 0u : TERN_ENCODE_BOS) | (o->special ? TERN_ENCODE_SPECIAL : 0u);
+    const unsigned flags = (o->no_bos ? 0u : TERN_ENCODE_BOS) | (o->eos ? TERN_ENCODE_EOS : 0u) |
+                           (o->special ? TERN_ENCODE_SPECIAL : 0u);
     char *text;
     size_t bytes;
     int32_t *ids;

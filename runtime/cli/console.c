@@ -28,6 +28,7 @@ void cli_catch_interrupt(void)
 {
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGINT, &action, NULL); /* a second Ctrl-C ends the program at once */
+    sigaction(SIGTERM, &action, NULL);
 }
 
 void cli_keep_interrupt(void)

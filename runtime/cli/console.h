@@ -52,7 +52,7 @@ int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const cha
 /* Prints the object and a newline, and frees it; NULL stands for one that found no memory. */
 int cli_print_json(json_t *object, tern_error *err);
 
-/* Notes Ctrl-C from now on; a second one ends the program at once. */
+/* Notes Ctrl-C and SIGTERM from now on; a second one ends the program at once. */
 void cli_catch_interrupt(void);
 
 /* Notes every Ctrl-C from now on, forgets earlier ones. */

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/nearest.h"
+#include "cli/shrunk.h"
 
 const cli_command *const cli_commands[] = {
     &cli_run,      &cli_chat,     &cli_serve,      &cli_plan_command, &cli_calibrate, &cli_bench,
@@ -107,6 +108,7 @@ static int run_command(int argc, char **argv, tern_error *err)
 int main(int argc, char **argv)
 {
     tern_log_set(print_log, NULL);
+    cli_exit_when_shrunk();
     if (argc < 2) {
         print_help(stderr);
         return TERN_E_USAGE;

@@ -352,6 +352,20 @@ static int take_alignment(uint32_t *out, const cursor *c)
     return TERN_OK;
 }
 
+/* A model in several files (FORMATS 1.5). */
+static int refuse_parts(const cursor *c)
+{
+    int64_t number = 0, count = 1;
+    int status = tern_gguf_i64(&count, c->gguf, "split.count", 1, 0, UINT16_MAX, c->err);
+    if (status == TERN_OK)
+        status = tern_gguf_i64(&number, c->gguf, "split.no", 0, 0, UINT16_MAX, c->err);
+    if (status != TERN_OK || count <= 1) return status;
+    return bad(c->gguf, c->err,
+               "this is part %d of a model in %d files: join them into one, as llama-gguf-split"
+               " --merge does",
+               (int)number + 1, (int)count);
+}
+
 static int take_header(cursor *c)
 {
     tern_gguf *gguf = c->gguf;
@@ -369,6 +383,7 @@ static int take_header(cursor *c)
         status = refuse_duplicates(gguf->values, gguf->n_values, sizeof *gguf->values, "key", gguf,
                                    c->err);
     uint32_t alignment = 0;
+    if (status == TERN_OK) status = refuse_parts(c);
     if (status == TERN_OK) status = take_alignment(&alignment, c);
     if (status == TERN_OK)
         status = tern_alloc(&gguf->tensors, gguf->n_tensors, sizeof *gguf->tensors,

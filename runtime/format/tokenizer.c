@@ -209,9 +209,9 @@ static int encode_all(encoder *e, const char *text, size_t bytes, bool control)
 
 size_t tern_tokenizer_bound(size_t text_bytes)
 {
-    /* Every token takes a byte at least, but for BOS and SentencePiece's spaces, of which one comes
-     * first and the others behind special tokens, before other text. */
-    return text_bytes + text_bytes / 2 + 2;
+    /* Every token takes a byte at least, but for BOS, EOS and SentencePiece's spaces, of which one
+     * comes first and the others behind special tokens, before other text. */
+    return text_bytes + text_bytes / 2 + 3;
 }
 
 int tern_tokenizer_encode(const tern_tokenizer *tokenizer, int32_t *ids, size_t cap, size_t *n,
@@ -225,6 +225,8 @@ int tern_tokenizer_encode(const tern_tokenizer *tokenizer, int32_t *ids, size_t 
     if ((flags & TERN_ENCODE_BOS) && tokenizer->add_bos)
         status = tern_bpe_put(&e.sink, tokenizer->bos, err);
     if (status == TERN_OK) status = encode_all(&e, text, bytes, flags & TERN_ENCODE_SPECIAL);
+    if (status == TERN_OK && (flags & TERN_ENCODE_EOS) && tokenizer->add_eos)
+        status = tern_bpe_put(&e.sink, tokenizer->eos, err);
     tern_bpe_scratch_free(&e.scratch);
     if (status == TERN_OK) *n = e.sink.n;
     return status;

@@ -31,7 +31,7 @@ typedef struct builder {
     bool pieces; /* SentencePiece: texts are characters, not the byte alphabet */
     alphabet alphabet;
     int32_t bytes[256]; /* SentencePiece: tokens of single bytes, -1: none */
-    char *text; /* the translation of one string */
+    char *text;         /* the translation of one string */
     size_t cap;
     tern_error *err;
 } builder;
@@ -231,8 +231,8 @@ static int load_id(int32_t *out, const builder *b, const char *key, int32_t fall
 {
     const int32_t n = b->tokenizer->n_vocab;
     int64_t id = -1;
-    const int status = tern_gguf_i64(&id, b->gguf, key, fallback < n ? fallback : -1, 0, n - 1,
-                                     b->err);
+    const int status =
+        tern_gguf_i64(&id, b->gguf, key, fallback < n ? fallback : -1, 0, n - 1, b->err);
     if (status == TERN_OK) *out = (int32_t)id;
     return status;
 }
@@ -346,16 +346,23 @@ static int load_ids(const builder *b)
     if (status == TERN_OK) status = load_id(&eot, b, KEY("eot_token_id"), -1);
     if (status == TERN_OK) status = load_id(&eom, b, KEY("eom_token_id"), -1);
     if (status == TERN_OK)
-        status = tern_gguf_bool(&t->add_bos, b->gguf, KEY("add_bos_token"),
-                                adds_bos && t->bos >= 0, b->err);
-    if (status == TERN_OK)
-        status = tern_gguf_bool(&t->space_prefix, b->gguf, KEY("add_space_prefix"), b->pieces,
+        status = tern_gguf_bool(&t->add_bos, b->gguf, KEY("add_bos_token"), adds_bos && t->bos >= 0,
                                 b->err);
+    if (status == TERN_OK)
+        status = tern_gguf_bool(&t->add_eos, b->gguf, KEY("add_eos_token"), false, b->err);
+    if (status == TERN_OK)
+        status =
+            tern_gguf_bool(&t->space_prefix, b->gguf, KEY("add_space_prefix"), b->pieces, b->err);
     if (status != TERN_OK) return status;
     if (t->add_bos && t->bos < 0)
         return tern_fail(b->err, TERN_E_MODEL,
                          "'%.140s': " KEY("add_bos_token") " is true but " KEY(
                              "bos_token_id") " is missing: get a file made for this model",
+                         b->gguf->name);
+    if (t->add_eos && t->eos < 0)
+        return tern_fail(b->err, TERN_E_MODEL,
+                         "'%.140s': " KEY("add_eos_token") " is true but " KEY(
+                             "eos_token_id") " is missing: get a file made for this model",
                          b->gguf->name);
     const int32_t ends[] = {t->eos, eot, eom};
     for (int i = 0; i < 3; i++)

@@ -32,7 +32,7 @@ struct tern_tokenizer {
     int32_t n_specials;
     bool special_first[256]; /* bytes that begin a special token */
     int32_t n_vocab, bos, eos;
-    bool add_bos;
+    bool add_bos, add_eos;
     bool space_prefix;   /* SentencePiece: text begins with a space, after special tokens too */
     bool cuts_at_spaces; /* SentencePiece: no token has a space behind another character */
 };

@@ -338,17 +338,34 @@ static bool adds_space_prefix(const reader *r)
            !json_is_false(json_object_get(metaspace, "add_prefix_space"));
 }
 
+/* The file of its own, or a text of tokenizer_config.json, or the one that a list there calls
+ * "default"; data NULL where there is none. */
+static tern_text chat_template(const reader *r)
+{
+    if (r->extra->chat.data) return r->extra->chat;
+    const json_t *text = json_object_get(r->extra->config, "chat_template"), *entry;
+    size_t i;
+    json_array_foreach(text, i, entry)
+    {
+        if (is_text(json_object_get(entry, "name"), "default")) {
+            text = json_object_get(entry, "template");
+            break;
+        }
+    }
+    return (tern_text){.data = json_string_value(text), .bytes = json_string_length(text)};
+}
+
 static int write_flags(const reader *r)
 {
     static const char *const ends[] = {KEY("eos_token_id"), KEY("eot_token_id"),
                                        KEY("eom_token_id")};
-    bool add_bos = template_adds_bos(r);
-    const char *chat = NULL;
+    bool add_bos = template_adds_bos(r), add_eos = false;
     int status =
         tern_json_bool(&add_bos, r->extra->config, "add_bos_token", add_bos, r->name, r->err);
+    if (status == TERN_OK)
+        status =
+            tern_json_bool(&add_eos, r->extra->config, "add_eos_token", false, r->name, r->err);
     if (status != TERN_OK) return status;
-    const json_t *text = tern_json_member(r->extra->config, "chat_template");
-    chat = json_string_value(text);
     const char *unknown = json_string_value(json_object_get(r->model, "unk_token"));
     for (int32_t t = 0; unknown && t < r->n; t++)
         if (r->tokens[t].type == TERN_TOKEN_UNKNOWN)
@@ -357,8 +374,10 @@ static int write_flags(const reader *r)
     for (int i = 0; i < 3; i++)
         if (r->extra->ends[i] >= 0) tern_gguf_put_u32(r->w, ends[i], (uint32_t)r->extra->ends[i]);
     tern_gguf_put_bool(r->w, KEY("add_bos_token"), add_bos && r->extra->bos >= 0);
+    if (add_eos) tern_gguf_put_bool(r->w, KEY("add_eos_token"), r->extra->ends[0] >= 0);
     if (r->pieces) tern_gguf_put_bool(r->w, KEY("add_space_prefix"), adds_space_prefix(r));
-    if (chat) tern_gguf_put_text(r->w, "tokenizer.chat_template", chat, json_string_length(text));
+    const tern_text chat = chat_template(r);
+    if (chat.data) tern_gguf_put_text(r->w, "tokenizer.chat_template", chat.data, chat.bytes);
     return TERN_OK;
 }
 

@@ -9,11 +9,12 @@
 
 /* What the files beside tokenizer.json say. */
 typedef struct tern_tokenizer_extra {
-    int32_t n_vocab;     /* rows of the embedding: missing tokens are filled up; 0: as many as
+    int32_t n_vocab;      /* rows of the embedding: missing tokens are filled up; 0: as many as
                             tokens */
-    int32_t bos;         /* -1: none */
-    int32_t ends[3];     /* -1: none */
+    int32_t bos;          /* -1: none */
+    int32_t ends[3];      /* -1: none */
     const json_t *config; /* tokenizer_config.json; NULL: there is none */
+    tern_text chat;       /* chat_template.jinja, which goes before config's; data NULL: none */
 } tern_tokenizer_extra;
 
 /* Writes the keys of `tokenizer` (tokenizer.json, called `name` in messages). TERN_E_MODEL for a

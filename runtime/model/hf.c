@@ -1,17 +1,20 @@
 /* hf.c - opens the files of a checkpoint folder and puts its header together. */
 #include "model/hf.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/files.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "format/tokenizer_json.h"
 
 #define MAX_FILES 4096
+#define MAX_TEMPLATE_BYTES ((size_t)1 << 20)
 
 /* "FOLDER/name"; free it. */
 static int join(char **out, const tern_hf *hf, const char *name, tern_error *err)
@@ -80,10 +83,29 @@ static int open_files(tern_hf *hf, tern_error *err)
     return status;
 }
 
+/* The text of a template that has a file of its own; bytes 0 and data NULL without one. */
+static int map_template(tern_file *file, const tern_hf *hf, tern_error *err)
+{
+    char *path;
+    int status = join(&path, hf, "chat_template.jinja", err);
+    if (status != TERN_OK) return status;
+    if (access(path, F_OK) == 0 || errno != ENOENT) {
+        status = tern_file_map(file, path, err);
+        if (status != TERN_OK && err) err->status = TERN_E_MODEL;
+        if (status != TERN_OK) status = TERN_E_MODEL;
+    }
+    if (status == TERN_OK && file->bytes > MAX_TEMPLATE_BYTES)
+        status = tern_fail(err, TERN_E_MODEL,
+                           "'%.140s' has %zu bytes, more than %zu: it is no chat template", path,
+                           file->bytes, MAX_TEMPLATE_BYTES);
+    free(path);
+    return status;
+}
+
 static int write_tokenizer(tern_hf *hf, tern_error *err)
 {
     const tern_hf_config *c = &hf->config;
-    const tern_tokenizer_extra extra = {
+    tern_tokenizer_extra extra = {
         .n_vocab = (int32_t)c->n_vocab,
         .bos = (int32_t)c->bos,
         .ends = {(int32_t)c->ends[0], (int32_t)c->ends[1], (int32_t)c->ends[2]},
@@ -91,7 +113,12 @@ static int write_tokenizer(tern_hf *hf, tern_error *err)
     char *name;
     int status = join(&name, hf, "tokenizer.json", err);
     if (status != TERN_OK) return status;
-    status = tern_tokenizer_json_keys(&hf->header, hf->tokenizer, &extra, name, err);
+    tern_file chat = {0};
+    status = map_template(&chat, hf, err);
+    extra.chat = (tern_text){.data = (const char *)chat.data, .bytes = chat.bytes};
+    if (status == TERN_OK)
+        status = tern_tokenizer_json_keys(&hf->header, hf->tokenizer, &extra, name, err);
+    tern_file_unmap(&chat);
     free(name);
     return status;
 }

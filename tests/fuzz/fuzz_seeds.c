@@ -65,6 +65,13 @@ int main(int argc, char **argv)
     static const char tiny[] = "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"vocab\":"
                                "{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}";
     write_seed("tokenizer_json", "tiny", tiny, sizeof tiny - 1);
+    static const char *const texts[] = {"aab b\r\n\n  12345'S'll \xe2\x82\xac<s>x",
+                                        "\x80 =!?\n\xff\xed\xa0",
+                                        "Cthe the  \t\xc2\xa0\xcc\x81\xf0\x9f\x98\x80"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        const char name[] = {(char)('0' + i), 0};
+        write_seed("encode", name, texts[i], strlen(texts[i]));
+    }
     static const char tiles[] = "[a]\nm = 256\nk = 384\nbm = 128\nbk = 96\nbmm = 32\n";
     write_seed("tl_config", "tiles", tiles, sizeof tiles - 1);
     for (uint8_t type = 0; type < 14; type++) {
