@@ -76,7 +76,8 @@ def chart(path, series, labels, log_x=False, marks=True):
         out.append(f'<polyline points="{route}" fill="none" stroke="{color}" stroke-width="2"/>')
         if marks:
             out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in places]
-        out.append(text(WIDTH - RIGHT - 8, TOP + 18 + 16 * i, name, "end", f'fill="{color}"'))
+        out.append(text((LEFT + WIDTH - RIGHT) / 2, TOP + 18 + 16 * i, name,
+                        more=f'fill="{color}"'))
     path.write_text("\n".join([*out, "</svg>"]) + "\n")
 
 
