@@ -1,6 +1,6 @@
-"""Ternary, sign and full-precision twins at three sizes on equal tokens: trains what is missing.
+"""Ternary, sign and full-precision twins at several sizes on equal tokens: trains what is missing.
 
-    scripts/train/compare.py --out FOLDER rates     # the learning rates, at the smallest size
+    scripts/train/compare.py --out FOLDER rates     # the learning rates, at one size
     scripts/train/compare.py --out FOLDER sizes     # the comparison, each kind at its best rate
 
 Each run lies in FOLDER/NAME (train.py); one that was interrupted goes on. `report.py` measures.
@@ -16,7 +16,8 @@ from model import KINDS
 from tokenizer import prepare
 from train import PRESETS
 
-SIZES = ("d64", "d128", "d192")
+SIZES = ("d32", "d64", "d128", "d192")
+RATE_SIZE = "d64"
 RATES = (0.001, 0.004, 0.016, 0.064, 0.256)
 RATE_TOKENS, SIZE_TOKENS = 400_000, 800_000
 EVERY = 16    # of the 256 books: 7 MB
@@ -60,7 +61,7 @@ def train(args, name, *options):
 def jobs(args):
     """(name, options) of the runs of the chosen part."""
     if args.part == "rates":
-        return [(rate_run(kind, rate), "--preset", SIZES[0], "--kind", kind, "--lr", str(rate),
+        return [(rate_run(kind, rate), "--preset", RATE_SIZE, "--kind", kind, "--lr", str(rate),
                  "--tokens", str(RATE_TOKENS)) for kind in KINDS for rate in RATES]
     return [(size_run(size, kind), "--preset", size, "--kind", kind, "--tokens", str(SIZE_TOKENS),
              "--lr", str(best_rate(args.out, kind))) for size in SIZES for kind in KINDS]

@@ -1,9 +1,13 @@
-"""Exported files read back by Tern: the same logits from all containers, the loss of PyTorch.
+"""Exported files read back: the same logits from all containers, by Tern, PyTorch, numpy and, from
+the folders, by transformers.
 
 Needs the program: TERN names it, build-gcc/tern or build/tern are found; without it this skips.
 """
 import json
 import os
+
+os.environ["TORCHDYNAMO_DISABLE"] = "1"    # transformers would compile its unpacking
+
 import subprocess
 import tempfile
 import unittest
@@ -12,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tokenizer as tok
 from export import export
@@ -93,6 +98,17 @@ class Export(unittest.TestCase):
             with torch.no_grad():
                 logits = from_gguf(paths["gguf"])(torch.tensor([ids]))[0].numpy()
             difference = np.abs(Reference(paths["gguf"]).logits(ids) - logits)
+            self.assertLess(difference.mean(), 1e-5)
+
+    def test_transformers_agree(self):
+        for layout in ("packed", "masters"):
+            folder = self.paths["ternary"][layout]
+            ids = AutoTokenizer.from_pretrained(folder)(TEXT)["input_ids"][:CONFIG.n_ctx]
+            self.assertEqual(ids[0], self.tokenizer.token_to_id(tok.BOS))
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+            with torch.no_grad():
+                theirs = model(torch.tensor([ids])).logits[0].numpy()
+            difference = np.abs(Reference(self.paths["ternary"]["gguf"]).logits(ids) - theirs)
             self.assertLess(difference.mean(), 1e-5)
 
 

@@ -55,11 +55,12 @@ class Recipe:
 
 def small(d):
     """Sizes that differ in width alone: 24 d^2 weights in projections, 512 d in the embedding."""
-    return Config(d=d, n_layer=2, h=d // 32, kv=d // 64, hd=32, f=3 * d, n_vocab=512, n_ctx=256)
+    return Config(d=d, n_layer=2, h=d // 32, kv=max(d // 64, 1), hd=32, f=3 * d, n_vocab=512,
+                  n_ctx=256)
 
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-PRESETS = {"demo": Config(), "d64": small(64), "d128": small(128), "d192": small(192)}
+PRESETS = {"demo": Config(), **{f"d{d}": small(d) for d in (32, 64, 128, 192)}}
 
 
 def schedule(recipe, progress):
