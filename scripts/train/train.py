@@ -277,6 +277,8 @@ def main(argv=None):
     valid = Valid(tokenizer, args.data / "valid.txt", config.n_ctx, recipe.rows)
     run = Run(config, recipe, out / "checkpoint.pt", args.device)
     if args.resume:
+        if not run.path.exists():
+            raise SystemExit(f"{run.path} is missing: start without --resume")
         run.load()
     log = Log(out / "log.jsonl", run.step)
     stop = interruption()
