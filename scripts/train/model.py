@@ -1,8 +1,14 @@
 """BitNet b1.58 in the 2B4T architecture: ternary projections, int8 activations, squared ReLU gate.
 
-Used by train.py and export.py. The forward pass computes with fake-quantised float values that
-equal what a runtime computes with integers; gradients pass both quantisers unchanged (straight
-through). Embedding, head (tied), norms and attention stay in floating point.
+Used by everything here that trains or scores. The forward pass computes with fake-quantised float
+values that equal what a runtime computes with integers; gradients pass both quantisers unchanged
+(straight through). Embedding, head (tied), norms and attention stay in floating point.
+`Config.kind` says what a projection multiplies with; nothing else differs between the kinds:
+
+    ternary  {-1, 0, 1} * mean|w|                 int8 activations   BitNet b1.58
+    sign     {-1, 1} * mean|w|                    int8 activations   BitNet v1
+    full     w                                    float activations  the twin to compare with
+    codes    w, quantised already (from a file)   int8 activations
 """
 from dataclasses import dataclass
 
@@ -23,20 +29,34 @@ class Config:
     n_ctx: int = 512
     rope_base: float = 10000.0
     eps: float = 1e-5
+    kind: str = "ternary"
 
 
-PRESETS = {"demo": Config()}
+def absmean(w):
+    """max(mean|w|, 1e-5), summed in double."""
+    return w.abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
 
 
 def ternary_parts(w):
-    """w -> (T in {-1, 0, 1}, scale): scale = max(mean|w|, 1e-5), T = clamp(rint(w / scale))."""
-    scale = w.abs().mean().clamp(min=1e-5)
+    """w -> (T in {-1, 0, 1}, scale): scale = absmean(w), T = clamp(rint(w / scale))."""
+    scale = absmean(w)
     return (w / scale).round().clamp(-1, 1), scale
 
 
-def ternary(w):
-    """Fake-quantised weight with a straight-through gradient."""
-    t, scale = ternary_parts(w.detach())
+def sign_parts(w):
+    """w -> (T in {-1, 1}, scale): T = sign(w - mean w), 0 counts as -1; scale = absmean(w)."""
+    return torch.where(w > w.mean(), 1.0, -1.0), absmean(w)
+
+
+PARTS = {"ternary": ternary_parts, "sign": sign_parts}
+KINDS = (*PARTS, "full")    # those that can be trained
+
+
+def quantized(w, kind):
+    """The weight that a projection multiplies with, its gradient passed on to w unchanged."""
+    if kind not in PARTS:
+        return w
+    t, scale = PARTS[kind](w.detach())
     return w + (t * scale - w.detach())
 
 
@@ -48,7 +68,7 @@ def int8(x):
 
 
 def projection(k, n_out):
-    """Master weight of a ternary projection, [n_out, k]."""
+    """Master weight of a projection, [n_out, k]."""
     return nn.Parameter(torch.randn(n_out, k) * k**-0.5)
 
 
@@ -88,10 +108,14 @@ class Block(nn.Module):
     def norm(self, x, gain):
         return F.rms_norm(x.float(), gain.shape, gain, self.c.eps)
 
+    def project(self, x, *names):
+        """x times the named weights, side by side."""
+        w = torch.cat([quantized(getattr(self, name), self.c.kind) for name in names])
+        return F.linear(x if self.c.kind == "full" else int8(x), w)
+
     def attention(self, x, cos, sin):
         c, (b, t, _) = self.c, x.shape
-        w = torch.cat([ternary(self.attn_q), ternary(self.attn_k), ternary(self.attn_v)])
-        qkv = F.linear(int8(self.norm(x, self.attn_norm)), w)
+        qkv = self.project(self.norm(x, self.attn_norm), "attn_q", "attn_k", "attn_v")
         qkv = qkv.view(b, t, c.h + 2 * c.kv, c.hd).transpose(1, 2)
         q, k, v = qkv.split([c.h, c.kv, c.kv], dim=1)
         q, k = rotate(q, cos[:t], sin[:t]), rotate(k, cos[:t], sin[:t])
@@ -99,13 +123,13 @@ class Block(nn.Module):
         v = v.repeat_interleave(c.h // c.kv, dim=1)
         o = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
         o = o.transpose(1, 2).reshape(b, t, c.h * c.hd)
-        return F.linear(int8(self.norm(o, self.attn_sub_norm)), ternary(self.attn_output))
+        return self.project(self.norm(o, self.attn_sub_norm), "attn_output")
 
     def ffn(self, x):
-        w = torch.cat([ternary(self.ffn_gate), ternary(self.ffn_up)])
-        gate, up = F.linear(int8(self.norm(x, self.ffn_norm)), w).chunk(2, dim=-1)
+        gate_up = self.project(self.norm(x, self.ffn_norm), "ffn_gate", "ffn_up")
+        gate, up = gate_up.chunk(2, dim=-1)
         y = F.relu(gate.float()).square() * up.float()
-        return F.linear(int8(self.norm(y, self.ffn_sub_norm)), ternary(self.ffn_down))
+        return self.project(self.norm(y, self.ffn_sub_norm), "ffn_down")
 
     def forward(self, x, cos, sin):
         x = x + self.attention(x, cos, sin)
@@ -115,11 +139,11 @@ class Block(nn.Module):
 class BitNet(nn.Module):
     """ids [b, t] -> logits [b, t, n_vocab]. Parameter names are the GGUF names without suffix."""
 
-    def __init__(self, config):
+    def __init__(self, config, block=Block):
         super().__init__()
         self.config = config
         self.token_embd = nn.Parameter(torch.randn(config.n_vocab, config.d) * 0.03)
-        self.blk = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.blk = nn.ModuleList(block(config) for _ in range(config.n_layer))
         self.output_norm = nn.Parameter(torch.ones(config.d))
         cos, sin = rope_tables(config)
         self.register_buffer("cos", cos, persistent=False)

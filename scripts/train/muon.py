@@ -1,15 +1,15 @@
 """Muon: momentum whose matrix is replaced by its nearest semi-orthogonal one (Jordan et al., 2024).
 
-Used by train.py for the ternary projections. Each update is scaled to a root mean square of about
+Used by train.py for the projections. Each update is scaled to a root mean square of about
 0.2, as AdamW's is (Liu et al., arXiv 2502.16982), so both optimisers take rates of one size.
 Parameters of one shape are stacked, which keeps the small products of a small model busy.
 """
 import torch
 
 
-def orthogonalize(g):
+def orthogonalize(g, dtype):
     """Newton-Schulz, quintic, 5 steps, on a batch [n, rows, columns] with rows <= columns."""
-    x = g.bfloat16()
+    x = g.to(dtype)
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(5):
         a = x @ x.mT
@@ -18,8 +18,11 @@ def orthogonalize(g):
 
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, params, lr, momentum=0.95, weight_decay=0.0):
+    """dtype: of the Newton-Schulz products, bfloat16 where the hardware multiplies it fast."""
+
+    def __init__(self, params, lr, dtype, momentum=0.95, weight_decay=0.0):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self):
@@ -40,7 +43,7 @@ class Muon(torch.optim.Optimizer):
             directions.append(p.grad.lerp(buffer, group["momentum"]))
         g = torch.stack(directions)
         wide = shape[0] <= shape[1]
-        update = orthogonalize(g if wide else g.mT)
+        update = orthogonalize(g if wide else g.mT, self.dtype)
         update = (update if wide else update.mT) * (0.2 * max(shape) ** 0.5)
         for p, u in zip(params, update):
             p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u, alpha=-group["lr"])

@@ -1,6 +1,6 @@
 """Byte-level BPE for the models trained here: trains it, loads it, turns a corpus into ids.
 
-Used by train.py (ids) and export.py (token list, merges).
+Used by train.py (ids) and export.py (token list, merges, template).
 The pre-tokeniser is "llama-bpe", whole pieces that are tokens skip the merges, and the last three
 ids are the control tokens, so a runtime that reads Llama-3 vocabularies reads this one.
 """
@@ -12,6 +12,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 BOS, EOS, EOT = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"
 SPECIALS = (BOS, EOS, EOT)
+CHAT_TEMPLATE = (    # of BitNet b1.58 2B4T
+    "{% for message in messages %}{{ message['role'] | capitalize }}: "
+    "{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}Assistant: {% endif %}"
+)
 SEPARATOR = "<|endoftext|>"
 LLAMA_BPE = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -56,13 +61,18 @@ def encode(tokenizer, documents):
     return np.concatenate(parts)
 
 
-def prepare(folder, data, n_vocab):
-    """The tokenizer and the training ids kept in folder, made from data/train.txt.xz if absent."""
+def prepare(folder, data, n_vocab, every=1):
+    """The tokenizer and the training ids kept in folder, made from each `every`-th document of
+    data/train.txt.xz if absent."""
     folder.mkdir(parents=True, exist_ok=True)
     saved, stream = folder / "tokenizer.json", folder / "train.npy"
     if not saved.exists() or not stream.exists():
-        documents = read_documents(data / "train.txt.xz")
+        documents = read_documents(data / "train.txt.xz")[::every]
         tokenizer = train(documents, n_vocab)
         tokenizer.save(str(saved))
         np.save(stream, encode(tokenizer, documents))
-    return Tokenizer.from_file(str(saved)), np.load(stream)
+    tokenizer = Tokenizer.from_file(str(saved))
+    if tokenizer.get_vocab_size() != n_vocab:
+        raise SystemExit(f"{saved} has {tokenizer.get_vocab_size()} ids, the model {n_vocab}: "
+                         "name another folder")
+    return tokenizer, np.load(stream)
