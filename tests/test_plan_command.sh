@@ -108,6 +108,8 @@ ends 2 'has version 7' plan --preset tiny --profile "$folder/old.json"
 mkdir -p "$XDG_CONFIG_HOME/tern"
 cp "$folder/z80.json" "$XDG_CONFIG_HOME/tern/profiles.json"
 has "$("$tern" plan --preset tiny)" 'never calibrated' # found by chance: no error
+cp "$folder/old.json" "$XDG_CONFIG_HOME/tern/profiles.json"
+has "$("$tern" plan --preset tiny)" 'has version 7' 'a guess' # the same
 ends 2 "there is no device 'tpu'" calibrate -d tpu -o "$folder/p.json"
 ends 2 'name the device alone' calibrate -d check:cpu -o "$folder/p.json"
 [ ! -e "$folder/p.json" ] || fail 'a failed calibration left a file'

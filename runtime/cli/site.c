@@ -59,7 +59,8 @@ int cli_write_file(const char *path, const char *text, tern_error *err)
 /* The measured profiles of this machine. */
 typedef struct machine {
     tern_profile profiles[TERN_PROFILE_MAX_FILE];
-    int n, named; /* named: the person gave the file */
+    int n, named;      /* named: the person gave the file */
+    tern_error unread; /* of another file: why it does not count */
 } machine;
 
 static int read_machine(machine *m, const char *file, tern_error *err)
@@ -73,9 +74,10 @@ static int read_machine(machine *m, const char *file, tern_error *err)
     }
     int status = cli_read_file(&text, &bytes, file, err);
     if (status != TERN_OK) return status;
-    status = tern_profiles_parse(m->profiles, TERN_PROFILE_MAX_FILE, &m->n, text, bytes, file, err);
+    tern_error *why = m->named ? err : &m->unread;
+    status = tern_profiles_parse(m->profiles, TERN_PROFILE_MAX_FILE, &m->n, text, bytes, file, why);
     free(text);
-    return status;
+    return m->named ? status : TERN_OK;
 }
 
 /* Measured on this device with as many threads; TERN_E_USAGE when a file was named that holds
@@ -105,10 +107,14 @@ static int find_measured(tern_profile *out, cli_site *site, const machine *m,
                          "the file of profiles has none of %s: run `tern "
                          "calibrate`",
                          info->name);
-    snprintf(site->note, sizeof site->note,
-             "%s was never calibrated (%s, %d threads): its speeds are a guess until you run `tern "
-             "calibrate`",
-             info->name, info->level, info->n_threads);
+    if (m->unread.status != TERN_OK)
+        snprintf(site->note, sizeof site->note, "%.250s; until then speeds are a guess",
+                 m->unread.text);
+    else
+        snprintf(site->note, sizeof site->note,
+                 "%s was never calibrated (%s, %d threads): its speeds are a guess until you run "
+                 "`tern calibrate`",
+                 info->name, info->level, info->n_threads);
     return tern_profile_library(out, "generic", err);
 }
 
