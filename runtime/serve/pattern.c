@@ -294,7 +294,6 @@ const char *tern_pattern_compile(pattern *out, const char *text)
 uint64_t tern_pattern_step(const pattern *p, uint64_t set, unsigned char c)
 {
     uint64_t next = 0;
-    for (int i = 0; i < 64; i++)
-        if (set >> i & 1u) next |= p->follow[i];
+    for (; set; set &= set - 1) next |= p->follow[__builtin_ctzll(set)];
     return c < 128 ? next & p->takes[c] : 0;
 }

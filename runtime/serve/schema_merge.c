@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MAX_MERGED 1024 /* members of a list or of an object */
+#define MAX_MERGED 256 /* members of a list or of an object */
 
 keyword tern_schema_keyword(const char *key)
 {
