@@ -456,6 +456,21 @@ static void test_errors(void **state)
     }
 }
 
+/* Other servers' ways to ask for a form are refused: the answer would not have it. */
+static void test_other_forms(void **state)
+{
+    (void)state;
+    static const char *const fields[] = {"guided_json", "guided_regex", "guided_choice",
+                                         "guided_grammar", "structured_outputs"};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        char body[128];
+        snprintf(body, sizeof body, "{\"prompt\": \"a\", \"%s\": {\"json\": {}}}", fields[i]);
+        json_t *root = post(COMPLETIONS, body, 400);
+        assert_string_equal(text_at(root, "error.param"), fields[i]);
+        json_decref(root);
+    }
+}
+
 static void test_deep_body(void **state)
 {
     (void)state;
@@ -524,7 +539,8 @@ int main(void)
         cmocka_unit_test(test_harness_contract), cmocka_unit_test(test_echo_without_answer),
         cmocka_unit_test(test_streams),          cmocka_unit_test(test_stop_strings),
         cmocka_unit_test(test_bias_and_limits),  cmocka_unit_test(test_chat_logprobs),
-        cmocka_unit_test(test_errors),           cmocka_unit_test(test_deep_body),
+        cmocka_unit_test(test_errors),           cmocka_unit_test(test_other_forms),
+        cmocka_unit_test(test_deep_body),
         cmocka_unit_test(test_metrics),          cmocka_unit_test(test_forecast),
         cmocka_unit_test(test_plain_chat),
     };

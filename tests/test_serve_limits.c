@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "http_client.h"
+#include "serve/text_out.h"
 
 #define COMPLETIONS "/v1/completions"
 #define LONG_ANSWER "\"prompt\": \"The\", \"max_tokens\": 500, \"ignore_eos\": true"
@@ -130,6 +131,54 @@ static void test_slow_reader(void **state)
     assert_non_null(strstr(r.body, "data: [DONE]"));
     free(r.all);
     server_close(&s);
+}
+
+/* An answer that comes whole may be larger than what a stream may owe its reader. */
+static void test_large_answer(void **state)
+{
+    (void)state;
+    enum { PROMPTS = 64, TOKENS = 500 };
+    static char body[PROMPTS * (2 * TOKENS + 4) + 256];
+    tern_server_options o = server_defaults();
+    o.max_body_bytes = 1 << 20;
+    open_with(&o, 4);
+    size_t n = (size_t)snprintf(body, sizeof body, "{\"prompt\": [");
+    for (int i = 0; i < PROMPTS; i++) {
+        n += (size_t)snprintf(body + n, sizeof body - n, "%s[5", i ? "," : "");
+        for (int t = 1; t < TOKENS; t++)
+            n += (size_t)snprintf(body + n, sizeof body - n, ",%d", (i + t) % 9);
+        n += (size_t)snprintf(body + n, sizeof body - n, "]");
+    }
+    snprintf(body + n, sizeof body - n, "], \"echo\": true, \"logprobs\": 20, \"max_tokens\": 0}");
+    response r = client_post(&s, COMPLETIONS, body);
+    assert_int_equal(r.http, 200);
+    assert_true(strlen(r.body) > (16u << 20));
+    json_t *root = json_loads(r.body, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(root, "choices")), PROMPTS);
+    json_decref(root);
+    free(r.all);
+    server_close(&s);
+}
+
+/* A text that memory has failed gives nothing more. */
+static void test_failed_text(void **state)
+{
+    (void)state;
+    static const text_stops none = {0};
+    text_out out = {0};
+    size_t n;
+    tern_text_push(&out, &none, "abc", 3);
+    tern_text_take(&out, &n);
+    assert_int_equal(n, 3);
+    tern_text_push(&out, &none, "def", 3);
+    tern_bytes_free(&out.text); /* as tern_bytes_add leaves it */
+    out.text.failed = 1;
+    tern_text_take(&out, &n);
+    assert_int_equal(n, 0);
+    tern_text_finish(&out, &none);
+    tern_text_take(&out, &n);
+    assert_int_equal(n, 0);
+    tern_text_free(&out);
 }
 
 static void test_bodies(void **state)
@@ -357,13 +406,13 @@ static void test_bad_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_full_queue),    cmocka_unit_test(test_token_limit),
-        cmocka_unit_test(test_hang_up),       cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_bodies),        cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_timeouts),      cmocka_unit_test(test_queue_timeout),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_end_now),       cmocka_unit_test(test_damaged_bodies),
-        cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_full_queue),     cmocka_unit_test(test_token_limit),
+        cmocka_unit_test(test_hang_up),        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_large_answer),   cmocka_unit_test(test_failed_text),
+        cmocka_unit_test(test_bodies),         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_timeouts),       cmocka_unit_test(test_queue_timeout),
+        cmocka_unit_test(test_drain),          cmocka_unit_test(test_end_now),
+        cmocka_unit_test(test_damaged_bodies), cmocka_unit_test(test_bad_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -214,6 +214,7 @@ void tern_answer_chunk(const answer_context *context, serve_choice *c, serve_buf
     const int chat = c->job->kind == API_CHAT;
     size_t n;
     const char *text = tern_text_take(&c->text, &n);
+    if (c->text.text.failed) out->failed = 1;
     if (chat && !c->announced)
         write_chunk(context, c,
                     json_pack("{s:i, s:{s:s, s:s}, s:n, s:n}", "index", c->index, "delta", "role",
@@ -264,8 +265,10 @@ static json_t *whole_choice(serve_choice *c)
 void tern_answer_whole(const answer_context *context, serve_job *job, serve_buffer *out)
 {
     json_t *object = head(context, job, 0), *choices = json_array();
-    for (int i = 0; i < job->n_choices; i++)
+    for (int i = 0; i < job->n_choices; i++) {
         json_array_append_new(choices, whole_choice(&job->choices[i]));
+        if (job->choices[i].text.text.failed) out->failed = 1;
+    }
     json_object_set_new(object, "choices", choices);
     json_object_set_new(object, "usage", usage(job));
     json_object_set_new(object, "timings", timings(job));

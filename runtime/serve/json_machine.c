@@ -4,7 +4,6 @@
 
 #include "serve/schema_nodes.h"
 
-#define MAX_DIGITS 15 /* of an integer or fraction: what a double holds, and an end */
 #define MAX_EXPONENT 2
 
 /* Phases; those of different kinds may share numbers. */
@@ -38,7 +37,9 @@ int tern_schema_begins(const schema *s, int node, unsigned char byte)
     case SCHEMA_ARRAY: return byte == '[';
     case SCHEMA_STRING: return byte == '"';
     case SCHEMA_NUMBER:
-    case SCHEMA_INTEGER: return byte == '-' || is_digit(byte);
+    case SCHEMA_INTEGER:
+        if (n->bounded) return byte == '-' ? n->low < 0 : is_digit(byte) && n->high >= 0;
+        return byte == '-' || is_digit(byte);
     case SCHEMA_LITERALS:
         for (int i = 0; i < n->n; i++)
             if ((unsigned char)n->texts[i][0] == byte) return 1;
@@ -87,6 +88,69 @@ static outcome step_literal(json_machine *m, json_frame *f, const schema_node *n
     return TAKEN;
 }
 
+/* ---- numbers with bounds -------------------------------------------------------------------- */
+
+static int64_t power_of_ten(int n)
+{
+    int64_t power = 1;
+    while (n-- > 0) power *= 10;
+    return power;
+}
+
+/* Whether the digits so far with `more` digits behind them, and any behind the point, can be a
+ * number within the bounds: all numbers that they can be lie side by side. */
+static int within(const json_frame *f, const schema_node *n, int more)
+{
+    const int fraction = n->kind == SCHEMA_NUMBER ? FRACTION_DIGITS - f->at : 0;
+    const int64_t unit = power_of_ten(more + fraction);
+    const int64_t low = f->digits * unit, high = low + unit - 1;
+    return f->next ? -high <= n->high && -low >= n->low : low <= n->high && high >= n->low;
+}
+
+static int may_be_within(const json_frame *f, const schema_node *n)
+{
+    const int whole = NUMBER_DIGITS - (n->kind == SCHEMA_NUMBER ? FRACTION_DIGITS : 0);
+    const int grows = f->phase == NUMBER_MINUS || f->phase == NUMBER_WHOLE;
+    for (int more = 0; more <= (grows ? whole - f->count : 0); more++)
+        if (within(f, n, more)) return 1;
+    return 0;
+}
+
+/* Whether the number may end here. */
+static int is_within(const json_frame *f, const schema_node *n)
+{
+    const int fraction = n->kind == SCHEMA_NUMBER ? FRACTION_DIGITS - f->at : 0;
+    const int64_t value = f->digits * power_of_ten(fraction) * (f->next ? -1 : 1);
+    return f->phase != NUMBER_MINUS && f->phase != NUMBER_POINT && value >= n->low &&
+           value <= n->high;
+}
+
+static outcome step_bounded(json_frame *f, const schema_node *n, unsigned char byte)
+{
+    const int is_number = n->kind == SCHEMA_NUMBER;
+    json_frame next = *f;
+    if (is_digit(byte)) {
+        if (f->phase == NUMBER_ZERO || (f->phase == NUMBER_FRACTION && f->at == FRACTION_DIGITS))
+            return REFUSED;
+        if (f->phase == NUMBER_WHOLE && f->count == NUMBER_DIGITS - is_number * FRACTION_DIGITS)
+            return REFUSED;
+        next.digits = 10 * f->digits + byte - '0';
+        if (f->phase == NUMBER_MINUS) next.phase = byte == '0' ? NUMBER_ZERO : NUMBER_WHOLE;
+        if (f->phase == NUMBER_POINT) next.phase = NUMBER_FRACTION;
+        if (next.phase == NUMBER_FRACTION)
+            next.at++;
+        else
+            next.count++;
+    } else if (byte == '.' && is_number && (f->phase == NUMBER_ZERO || f->phase == NUMBER_WHOLE)) {
+        next.phase = NUMBER_POINT;
+    } else {
+        return is_within(f, n) ? ENDED : REFUSED;
+    }
+    if (!may_be_within(&next, n)) return REFUSED;
+    *f = next;
+    return TAKEN;
+}
+
 /* ---- values --------------------------------------------------------------------------------- */
 
 static outcome begin_value(json_machine *m, const schema *s, int node, unsigned char byte)
@@ -106,13 +170,17 @@ static outcome begin_value(json_machine *m, const schema *s, int node, unsigned 
     if (n->kind == SCHEMA_NUMBER || n->kind == SCHEMA_INTEGER) {
         f->phase = byte == '-' ? NUMBER_MINUS : byte == '0' ? NUMBER_ZERO : NUMBER_WHOLE;
         f->count = byte != '-';
+        f->next = byte == '-';
+        f->digits = byte == '-' ? 0 : byte - '0';
+        return !n->bounded || may_be_within(f, n) ? TAKEN : REFUSED;
     }
+    if (n->pattern) f->positions = PATTERN_START;
     return TAKEN;
 }
 
 static outcome step_number(json_frame *f, int whole_only, unsigned char byte)
 {
-    const int digit = is_digit(byte), room = f->count < MAX_DIGITS;
+    const int digit = is_digit(byte), room = f->count < NUMBER_DIGITS;
     switch (f->phase) {
     case NUMBER_MINUS:
         f->phase = byte == '0' ? NUMBER_ZERO : NUMBER_WHOLE;
@@ -193,8 +261,29 @@ static outcome step_escape(json_frame *f, unsigned char byte)
     return TAKEN;
 }
 
+/* Under a pattern: printable ASCII, of which two need a backslash. */
+static outcome step_pattern(json_machine *m, json_frame *f, const pattern *p, unsigned char byte)
+{
+    if (f->phase == STRING_TEXT && byte == '"') {
+        if (!(f->positions & p->last)) return REFUSED;
+        m->depth--;
+        return TAKEN;
+    }
+    if (f->phase == STRING_TEXT && byte == '\\') {
+        f->phase = STRING_ESCAPE;
+        return tern_pattern_step(p, f->positions, '"') || tern_pattern_step(p, f->positions, '\\')
+                   ? TAKEN
+                   : REFUSED;
+    }
+    if (f->phase == STRING_ESCAPE && byte != '"' && byte != '\\') return REFUSED;
+    f->phase = STRING_TEXT;
+    f->positions = tern_pattern_step(p, f->positions, byte);
+    return f->positions ? TAKEN : REFUSED;
+}
+
 static outcome step_string(json_machine *m, json_frame *f, const schema_node *n, unsigned char byte)
 {
+    if (n->pattern) return step_pattern(m, f, n->pattern, byte);
     if (f->phase != STRING_TEXT) return step_escape(f, byte);
     if (f->need > 0) {
         if (byte < f->low || byte > f->high) return REFUSED;
@@ -239,6 +328,7 @@ static outcome step_key(json_machine *m, const schema *s, json_frame *f, unsigne
 {
     const schema_node *n = &s->nodes[f->node];
     if (n->n == 0) { /* any key: a string of its own */
+        if (n->item < 0) return REFUSED;
         f->phase = OBJECT_COLON;
         return begin_value(m, s, NODE_STRING, byte);
     }
@@ -322,7 +412,10 @@ int tern_machine_step(json_machine *m, const schema *s, unsigned char byte)
         case SCHEMA_ARRAY: o = step_array(m, s, f, byte); break;
         case SCHEMA_STRING: o = step_string(m, f, n, byte); break;
         case SCHEMA_NUMBER:
-        case SCHEMA_INTEGER: o = step_number(f, n->kind == SCHEMA_INTEGER, byte); break;
+        case SCHEMA_INTEGER:
+            o = n->bounded ? step_bounded(f, n, byte)
+                           : step_number(f, n->kind == SCHEMA_INTEGER, byte);
+            break;
         case SCHEMA_LITERALS: o = step_literal(m, f, n, byte); break;
         case SCHEMA_CHOICE: break; /* never on the stack */
         }

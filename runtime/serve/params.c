@@ -22,7 +22,7 @@ static const json_t *field(const json_t *object, const char *name)
 }
 
 int tern_field_int(int *out, const json_t *object, const char *name, int min, int max,
-                  api_error *error)
+                   api_error *error)
 {
     const json_t *value = field(object, name);
     if (!value) return 0;
@@ -218,8 +218,10 @@ static int get_limits(api_params *p, const json_t *body, int chat, api_error *er
 /* What there is not must not be ignored silently. */
 static int refuse_unsupported(const json_t *body, api_error *error)
 {
-    static const char *const names[] = {"tools",  "functions", "audio",
-                                        "suffix", "best_of",   "prediction"};
+    static const char *const names[] = {"tools",          "functions",         "audio",
+                                        "suffix",         "best_of",           "prediction",
+                                        "guided_json",    "guided_regex",      "guided_choice",
+                                        "guided_grammar", "structured_outputs"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const json_t *value = field(body, names[i]);
         const int empty = (json_is_array(value) && json_array_size(value) == 0) ||

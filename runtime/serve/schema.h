@@ -1,11 +1,16 @@
 /* schema.h - a JSON schema as a table of nodes, and a machine that says byte by byte whether a text
  * may still become JSON of that schema. Answers under `response_format` are drawn through it.
  *
- * What is understood: type (one or several), properties, required, items, minItems, maxItems,
- * minLength, maxLength, enum, const, anyOf and oneOf whose alternatives begin differently, $ref
- * into $defs. Annotations are ignored; any other keyword is refused, because it would not be kept.
- * Objects with properties hold these alone, in their order. White space is one blank behind ',' and
- * ':' at most, so that no answer can be all blanks. */
+ * What is understood: type (one or several; without it, the type that the other keywords are for),
+ * properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength,
+ * pattern (as pattern.h has it), minimum, maximum, exclusiveMinimum, exclusiveMaximum, enum, const,
+ * anyOf and oneOf whose alternatives begin differently, allOf, $ref into $defs. Annotations are
+ * ignored; any other keyword is refused, because it would not be kept, and so is what cannot be
+ * kept beside another keyword.
+ *
+ * Answers are some of the valid ones. Objects with properties hold these alone, in their order.
+ * White space is one blank behind ',' and ':' at most, so that no answer can be all blanks. Numbers
+ * have 15 digits; those with bounds have no exponent and 6 digits behind the point. */
 #ifndef TERN_SERVE_SCHEMA_H
 #define TERN_SERVE_SCHEMA_H
 
@@ -27,9 +32,14 @@ typedef struct json_frame {
     int16_t node;
     uint8_t phase;
     uint8_t need, low, high; /* strings: bytes that a character still needs, bounds of the next */
-    int16_t next;            /* objects: the first property that may come */
-    int16_t candidate, at;   /* of a literal or key: a text with the bytes so far, their number */
+    int16_t next;            /* objects: the first property that may come; numbers: minus sign */
+    int16_t candidate, at;   /* of a literal or key: a text with the bytes so far, their number;
+                              * at: digits behind the point of a number with bounds */
     int32_t count;           /* items, characters, digits */
+    union {
+        int64_t digits;     /* of a number with bounds, as a whole number */
+        uint64_t positions; /* of a pattern */
+    };
 } json_frame;
 
 /* Where a text stands. */

@@ -5,7 +5,8 @@
  *   routes.c   the endpoints that answer at once
  *   worker.c   the engine's side: jobs into the engine, events into answers
  *   job.c, params.c, api_answer.c, text_out.c, metrics.c, api_error.c   one thing each
- *   schema.c, json_machine.c, token_list.c   answers that are JSON of a schema */
+ *   schema.c, schema_merge.c, pattern.c   a JSON schema to a table of nodes
+ *   json_machine.c, token_list.c   answers that are JSON of a schema */
 #ifndef TERN_SERVE_SERVER_STATE_H
 #define TERN_SERVE_SERVER_STATE_H
 

@@ -58,7 +58,7 @@ void tern_text_finish(text_out *out, const text_stops *stops)
 const char *tern_text_take(text_out *out, size_t *n)
 {
     const char *from = out->text.data ? out->text.data + out->sent : "";
-    *n = out->ready - out->sent;
+    *n = out->text.failed ? 0 : out->ready - out->sent;
     out->sent = out->ready;
     return from;
 }

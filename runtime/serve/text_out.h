@@ -26,7 +26,8 @@ void tern_text_push(text_out *out, const text_stops *stops, const char *bytes, s
 /* At the end of the answer: everything is ready. */
 void tern_text_finish(text_out *out, const text_stops *stops);
 
-/* What is ready and was not taken before; *n is its length. Whole characters. */
+/* What is ready and was not taken before; *n is its length. Whole characters. Nothing when text has
+ * failed: the answer is lost then. */
 const char *tern_text_take(text_out *out, size_t *n);
 
 void tern_text_free(text_out *out);

@@ -66,11 +66,13 @@ int tern_worker_submit(tern_server *s, serve_job *job, api_error *error)
 static void deliver(tern_server *s, serve_job *job, serve_buffer *bytes, int done)
 {
     pthread_mutex_lock(&s->lock);
-    tern_bytes_add(&job->shared.out, bytes->data, bytes->n);
+    serve_buffer *out = &job->shared.out;
+    if (job->shared.n_read == out->n) job->shared.n_read = out->n = 0; /* the room is used again */
+    tern_bytes_add(out, bytes->data, bytes->n);
     job->shared.http = 200;
     job->shared.done |= done;
-    if (bytes->failed || job->shared.out.failed ||
-        job->shared.out.n - job->shared.n_read > MAX_UNREAD_BYTES)
+    if (bytes->failed || out->failed ||
+        (job->params.stream && out->n - job->shared.n_read > MAX_UNREAD_BYTES))
         job->shared.cancelled = 1;
     tern_http_wake(job);
     pthread_mutex_unlock(&s->lock);
@@ -104,6 +106,7 @@ static void fail(tern_server *s, serve_job *job, const api_error *error)
         tern_bytes_text(out, text ? text : "{}");
         tern_bytes_text(out, "\n\n");
     }
+    job->shared.cancelled |= out->failed;
     job->shared.done = 1;
     tern_http_wake(job);
     pthread_mutex_unlock(&s->lock);

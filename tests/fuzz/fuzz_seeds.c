@@ -54,6 +54,31 @@ static void write_folder(void)
     hf_remove(&folder);
 }
 
+static void write_requests(void)
+{
+    static const char person[] =
+        "{\"type\":\"object\",\"properties\":{\"s\":{\"type\":\"string\",\"pattern\":"
+        "\"^[a-c]{2}-\\\\d+$\"},\"n\":{\"allOf\":[{\"type\":\"integer\"},{\"minimum\":-3,"
+        "\"maximum\":40}]},\"x\":{\"type\":\"number\",\"exclusiveMinimum\":0.5},\"l\":{\"anyOf\":"
+        "[{\"$ref\":\"#\"},{\"type\":\"null\"}]},\"e\":{\"enum\":[\"a\",1,true]}},\"required\":"
+        "[\"s\",\"n\",\"x\"],\"additionalProperties\":false}\0"
+        "{\"s\":\"ab-12\",\"n\": -3,\"x\":0.75,\"l\":null,\"e\":\"a\"}";
+    static const char list[] = "{\"type\":\"array\",\"items\":{\"type\":[\"number\",\"null\"]},"
+                               "\"minItems\":1,\"maxItems\":3}\0[1.5e3, null]";
+    static const char completion[] =
+        "0{\"prompt\":[[1,2,3],[4]],\"echo\":true,\"logprobs\":1,\"max_tokens\":1,\"stop\":[\"a\"],"
+        "\"logit_bias\":{\"3\":1.5},\"n\":2,\"seed\":7,\"temperature\":0.5,\"top_k\":3}";
+    static const char chat[] =
+        "1{\"messages\":[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"user\",\"content\":"
+        "[{\"type\":\"text\",\"text\":\"Hi\"}]}],\"stream\":true,\"stream_options\":"
+        "{\"include_usage\":true},\"response_format\":{\"type\":\"json_schema\",\"json_schema\":"
+        "{\"schema\":{\"type\":\"object\"}}}}";
+    write_seed("schema", "person", person, sizeof person - 1);
+    write_seed("schema", "list", list, sizeof list - 1);
+    write_seed("request", "completion", completion, sizeof completion - 1);
+    write_seed("request", "chat", chat, sizeof chat - 1);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) return 2;
@@ -61,6 +86,7 @@ int main(int argc, char **argv)
     mkdir(root, 0777);
     write_gguf();
     write_folder();
+    write_requests();
     copy_seed("tokenizer_json", "bytes", TERN_SOURCE_DIR "/tests/tokenizers/gpt-2.json", SIZE_MAX);
     copy_seed("tokenizer_json", "pieces", TERN_SOURCE_DIR "/tests/tokenizers/llama.json", SIZE_MAX);
     static const char tiny[] = "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"vocab\":"
