@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from compare import RATE_TOKENS, RATES, SIZE_TOKENS, SIZES, best_rate, last_line, rate_run, size_run
+from compare import RATE_TOKENS, RATES, SIZE_TOKENS, SIZES, last_line, rate_run, size_run
 from export import export
 from model import KINDS, PARTS
 from plot import chart
@@ -34,7 +34,7 @@ def n_weights(size):
 
 def by_tern(args, gguf, text, n_ctx):
     command = [args.tern, "eval", "ppl", "-m", gguf, "-f", args.data / f"{text}.txt", "-w", n_ctx,
-               "--stride", STRIDE, "--json"]
+               "--stride", STRIDE, "-t", args.threads, "--json"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     return json.loads(done.stdout)["bits_per_byte"]
 
@@ -89,7 +89,6 @@ def print_rates(folder):
     for rate in RATES:
         bits = [last_line(folder, rate_run(kind, rate))["valid_bits_per_byte"] for kind in KINDS]
         print(f"| {rate:g} | " + " | ".join(f"{b:.3f}" for b in bits) + " |")
-    print("\nBest: " + ", ".join(f"{kind} {best_rate(folder, kind):g}" for kind in KINDS))
 
 
 def draw(args, scores, sizes):

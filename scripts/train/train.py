@@ -1,7 +1,8 @@
 """Trains a BitNet model, or its full-precision twin, on a text corpus.
 
     scripts/train/train.py --preset demo
-    scripts/train/train.py --preset d128 --kind full --lr 0.016 --tokens 2e6 --out .train/full
+    scripts/train/train.py --preset d128 --kind full --lr 0.016 --tokens 8e5 \\
+        --corpus .train/small --every 16 --out .train/full
 
 Everything it writes lies in --out (checkpoint.pt, log.jsonl) and --corpus (tokenizer.json,
 train.npy). The schedule follows progress = tokens seen / --tokens and ends with a learning rate of
@@ -60,7 +61,7 @@ def small(d):
 
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-PRESETS = {"demo": Config(), **{f"d{d}": small(d) for d in (32, 64, 128, 192)}}
+PRESETS = {"demo": Config(), **{f"d{d}": small(d) for d in (32, 64, 128)}}
 
 
 def schedule(recipe, progress):
