@@ -116,8 +116,8 @@ static void test_wrong_files(void **state)
     static const struct {
         const char *from, *to, *word;
     } wrong[] = {
-        {"\"tern_profiles\": 1", "\"tern_profiles\": 2", "version 2"},
-        {"\"tern_profiles\": 1", "\"tern_plan\": 1", "no file of profiles"},
+        {"\"tern_profiles\": 2", "\"tern_profiles\": 3", "version 3"},
+        {"\"tern_profiles\": 2", "\"tern_plan\": 1", "no file of profiles"},
         {"\"name\"", "\"nome\"", "nome"},
         {"\"A processor\"", "7", "hardware"},
         {"\"A processor\"", "\"\"", "hardware"},
