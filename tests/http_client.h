@@ -37,6 +37,7 @@ static inline tern_server_options server_defaults(void)
                                  .max_requests = 64,
                                  .max_tok = 1 << 20,
                                  .max_body_bytes = 1 << 16,
+                                 .max_unread_bytes = 1 << 20,
                                  .max_client_connections = 100,
                                  .queue_timeout_s = 60,
                                  .first_token_timeout_s = 60,

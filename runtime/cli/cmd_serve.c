@@ -58,6 +58,7 @@ const cli_command cli_serve = {"serve",
                                run};
 
 #define MAX_KEYS 1024
+#define MAX_UNREAD_BYTES ((size_t)16 << 20)
 #define MAX_KEY_FILE_BYTES ((size_t)1 << 20)
 
 /* Keys of a file, one a line, without the white space around them; # at the beginning of a word
@@ -167,6 +168,7 @@ static int serve(const serve_options *o, cli_session *session, const key_list *k
         .max_requests = o->n_seq + o->n_queue,
         .max_tok = o->max_tok,
         .max_body_bytes = (int)o->body_bytes,
+        .max_unread_bytes = MAX_UNREAD_BYTES,
         .max_client_connections = o->connections,
         .queue_timeout_s = o->queue_s,
         .first_token_timeout_s = o->first_token_s,

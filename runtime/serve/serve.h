@@ -32,6 +32,7 @@ typedef struct tern_server_options {
     int max_requests;      /* in the server at once, waiting ones included; every choice counts */
     int max_tok;           /* of their prompts and answers together */
     int max_body_bytes;
+    size_t max_unread_bytes; /* of a stream whose client does not read: then it is cancelled */
     int max_client_connections;
     int queue_timeout_s;       /* until a request begins to run */
     int first_token_timeout_s; /* these count from its arrival, too */

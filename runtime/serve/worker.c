@@ -9,7 +9,6 @@
 
 #define KEEP_ALIVE_NS 10000000000u
 #define LINGER_NS 10000000000u              /* at the end, for clients that read slowly */
-#define MAX_UNREAD_BYTES ((size_t)16 << 20) /* of a stream whose client does not read */
 
 uint64_t tern_serve_now_ns(void)
 {
@@ -72,7 +71,7 @@ static void deliver(tern_server *s, serve_job *job, serve_buffer *bytes, int don
     job->shared.http = 200;
     job->shared.done |= done;
     if (bytes->failed || out->failed ||
-        (job->params.stream && out->n - job->shared.n_read > MAX_UNREAD_BYTES))
+        (job->params.stream && out->n - job->shared.n_read > s->options.max_unread_bytes))
         job->shared.cancelled = 1;
     tern_http_wake(job);
     pthread_mutex_unlock(&s->lock);
