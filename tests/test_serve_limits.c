@@ -137,10 +137,10 @@ static void test_slow_reader(void **state)
 static void test_large_answer(void **state)
 {
     (void)state;
-    enum { PROMPTS = 6, TOKENS = 500 };
+    enum { PROMPTS = 2, TOKENS = 100 };
     static char body[PROMPTS * (2 * TOKENS + 4) + 256];
     tern_server_options o = server_defaults();
-    o.max_body_bytes = 1 << 20;
+    o.max_unread_bytes = 1 << 16;
     open_with(&o, 4);
     size_t n = (size_t)snprintf(body, sizeof body, "{\"prompt\": [");
     for (int i = 0; i < PROMPTS; i++) {

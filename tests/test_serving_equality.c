@@ -16,7 +16,8 @@
 
 #define MODEL TERN_SOURCE_DIR "/tests/golden/bitnet-tiny.gguf"
 #define N_REQUESTS 200
-#define N_EMULATED 14
+#define N_I8 60 /* of them, with int8 KV */
+#define N_EMULATED 10
 #define N_CTX 256
 #define N_IDS 380
 #define N_TOP 5
@@ -141,12 +142,17 @@ static tern_engine_stats drive(tern_engine *engine, answer *list, int n, int bur
     return stats;
 }
 
+static int requests_with(tern_kv_type kv)
+{
+    return kv == TERN_KV_F16 ? N_REQUESTS : N_I8;
+}
+
 /* A fresh engine for everyone would take long: evaluating forgets all pages, which is the same. */
 static int answer_alone(tern_kv_type kv)
 {
     tern_engine *engine =
         open_engine("cpu", (tern_workload){.n_seq = 1, .kv_type = kv}, 0, 0);
-    for (uint32_t r = 0; r < N_REQUESTS; r++) {
+    for (uint32_t r = 0; r < (uint32_t)requests_with(kv); r++) {
         double forgotten[1];
         answer *a = &alone[kv][r];
         make_request(a, r);
@@ -203,7 +209,7 @@ static tern_engine_stats check_load(const char *devices, tern_workload w, load l
 static void check_prefix_hits(tern_kv_type kv)
 {
     const tern_workload w = {.n_seq = 16, .n_tok = 64, .kv_type = kv};
-    const tern_engine_stats s = check_load("cpu", w, (load){0, 0, 3, N_REQUESTS});
+    const tern_engine_stats s = check_load("cpu", w, (load){0, 0, 3, requests_with(kv)});
     assert_true(s.prefix_hit_tok > s.prefix_query_tok / 4);
     assert_true(s.prefix_hit_tok % TERN_PAGE_TOK == 0);
 }
@@ -211,8 +217,8 @@ static void check_prefix_hits(tern_kv_type kv)
 static void check_recomputed(tern_kv_type kv)
 {
     const tern_workload w = {.n_seq = 12, .n_tok = 100, .kv_type = kv};
-    const tern_engine_stats s = check_load("cpu", w, (load){10, 0, 5, N_REQUESTS});
-    assert_true(s.n_preempted >= 15);
+    const tern_engine_stats s = check_load("cpu", w, (load){10, 0, 5, requests_with(kv)});
+    assert_true(s.n_preempted >= 5);
     assert_int_equal(s.n_spilled_pages, 0);
 }
 
@@ -220,9 +226,9 @@ static void check_spilled(tern_kv_type kv)
 {
     const tern_workload w = {.n_seq = 12, .n_tok = 33, .kv_type = kv};
     const tern_engine_stats s =
-        check_load("cpu:0,cpu:1", w, (load){9, 20, N_REQUESTS, N_REQUESTS});
-    assert_true(s.n_preempted >= 15);
-    assert_true(s.n_spilled_pages > 20);
+        check_load("cpu:0,cpu:1", w, (load){9, 20, N_REQUESTS, requests_with(kv)});
+    assert_true(s.n_preempted >= 5);
+    assert_true(s.n_spilled_pages > 5);
 }
 
 /* Prefix hits, preemption by both ways; fewer requests, because emulation takes its time. */
@@ -293,12 +299,12 @@ static void test_variety(void **state)
         const answer *a = &alone[TERN_KV_F16][r];
         ends[a->finish]++;
         n_different += r > 0 && memcmp(a->list, a[-1].list, sizeof(said)) != 0;
-        n_by_kv += memcmp(a->list, alone[TERN_KV_I8][r].list, sizeof a->list) != 0;
+        n_by_kv += r < N_I8 && memcmp(a->list, alone[TERN_KV_I8][r].list, sizeof a->list) != 0;
     }
     assert_true(ends[TERN_FINISH_LENGTH] > 50);
     assert_true(ends[TERN_FINISH_CANCELLED] > 5);
     assert_true(n_different > 150);
-    assert_true(n_by_kv > 50);
+    assert_true(n_by_kv > 20);
 }
 
 int main(void)
