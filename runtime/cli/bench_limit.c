@@ -8,9 +8,9 @@
  *            high plane of the head's table, since a screened head need not read the low one.
  *
  * `bytes` of a sample is what the kernels in use really read in a step, each byte once: packed
- * weights with their scales, KV, and in decode the table: its high plane for a single row, whose
- * head is screened (the rows rescored, some tenths of a percent, are left out), else all of it. Of
- * a prompt with its answer it is a step of the answer. */
+ * weights with their scales, KV, and in decode the table: its high plane where there are two, since
+ * the greedy heads of a bench are screened (the rows rescored, some tenths of a percent, are left
+ * out). Of a prompt with its answer it is a step of the answer. */
 #include "cli/bench.h"
 
 static const tern_backend *backend_of(const bench_rig *rig, int device, tern_error *err)
@@ -87,14 +87,13 @@ int cli_bench_limit(bench_sample *out, const bench_rig *rig, const bench_work wo
     out->bytes = held.layers;
     if (decode->n_steps) {
         const int i16 = tern_engine_plan(rig->engine)->workload.head_type == TERN_HEAD_I16;
-        const int screened = i16 && decode->n_tok == decode->n_steps;
         const double steps = (double)decode->n_steps, kv = kv_bytes(rig, decode);
         const double plane = (double)rig->config->n_vocab * rig->config->d;
         const double compute = compute_seconds(rig, &out->limits, decode, held.macs);
         const double read =
             (steps * (held.macs / 4.0 + plane) + kv) / out->limits.read_bytes;
         seconds += read > compute ? read : compute;
-        out->bytes += (screened ? held.table / 2.0 : held.table) + kv / steps;
+        out->bytes += (i16 ? held.table / 2.0 : held.table) + kv / steps;
     }
     out->limit_tok_s = (double)out->n_tok / seconds;
     return TERN_OK;

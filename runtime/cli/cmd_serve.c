@@ -140,13 +140,16 @@ static double step_s(const void *session, int n_seq, int depth)
                                 n_seq, depth);
 }
 
-/* The text is the caller's to free. */
+/* The text is the caller's to free. Devices that cannot be planned with, like checking ones, serve
+ * without a forecast. */
 static int forecast(tern_server_forecast *out, char **text, cli_session *session,
                     const serve_options *o, tern_error *err)
 {
     tern_report report;
     int status = cli_plan_report(&report, &session->plan, tern_model_config_of(session->model),
                                  &o->model, err);
+    *out = (tern_server_forecast){0};
+    if (status == TERN_E_USAGE && !o->model.plan) return TERN_OK;
     if (status == TERN_OK) status = tern_plan_write(text, &report, err);
     if (status == TERN_OK) *out = (tern_server_forecast){*text, prompt_s, step_s, session};
     return status;
