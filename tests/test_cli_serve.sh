@@ -16,9 +16,9 @@ answers() {
     exec 3>&-
 }
 
-# serve FILE: starts a server with these keys; $port says where it listens.
+# serve FILE [OPTION...]: starts a server with these keys; $port says where it listens.
 serve() {
-    "$tern" serve -t 1 -c 64 --port 0 --api-key-file "$1" >"$tmp/out" 2>"$tmp/err" &
+    "$tern" serve -t 1 -c 64 --port 0 --api-key-file "$@" >"$tmp/out" 2>"$tmp/err" &
     server=$!
     trap 'kill $server 2>/dev/null || true; rm -rf "$tmp"' EXIT
     for _ in $(seq 600); do
@@ -41,6 +41,17 @@ test_keys() {
     trap 'rm -rf "$tmp"' EXIT
 }
 
+# A checking device has no speed to plan with, and serves all the same.
+test_checking() {
+    echo key >"$tmp/key"
+    serve "$tmp/key" -d check:cpu
+    cases=$((cases + 1))
+    [ "$(answers key)" = 200 ] || fail "a checking device does not serve: $(cat "$tmp/err")"
+    kill $server
+    wait $server || fail "the server ended with $?"
+    trap 'rm -rf "$tmp"' EXIT
+}
+
 test_refused() {
     refused 2 'cannot open none' serve --api-key-file "$tmp/none"
     printf '# nobody\n#\n\n' >"$tmp/empty"
@@ -52,5 +63,6 @@ test_refused() {
 }
 
 test_keys
+test_checking
 test_refused
 summary
