@@ -1,6 +1,7 @@
 /* test_tensor_type.c - every ternary type against an encoder written from the text of its format
  * (packers.h), and against published bytes where there are any (FORMATS 4.7, 6.3); sizes of all
  * types. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -126,6 +127,7 @@ static void test_tq(void **state)
         uint8_t *codes = random_codes(N, 11), *data = alloc_packed(numbers[i], N_OUT, K);
         const size_t bytes = i ? 66 : 54;
         memset(codes + 256, 1, 256); /* a block of zeros has no scale */
+        uint8_t *kept = memcpy(case_alloc(N), codes, N);
         for (size_t b = 0; b < N / 256; b++) {
             const uint16_t d = b == 1 ? 0 : 0x3555;
             if (i)
@@ -145,6 +147,13 @@ static void test_tq(void **state)
         assert_true(tern_tq_scales(two, &t, type, 1));
         assert_true(two[0] == tern_f32_from_f16(0x3555) && two[1] == tern_f32_from_f16(0x3554));
         assert_false(tern_tq_scales(two, &t, type, 2));
+        float values[K]; /* as a table, where every block keeps its scale */
+        type->floats(values, data + 3 * bytes, K);
+        for (size_t e = 0; e < K; e++) {
+            const float d = tern_f32_from_f16(e / 256 == 1 ? 0x3554 : 0x3555);
+            assert_true(values[e] == (float)(kept[K + e] - 1) * d);
+        }
+        free(kept);
         free(codes);
         free(data);
     }
@@ -155,6 +164,9 @@ static void test_tq(void **state)
     const tern_packed t = {.data = block, .k = 256, .n_out = 1};
     const char *wrong = tern_codes_tq2_0(codes, &scale, &t, 0);
     assert_true(wrong && strstr(wrong, "code 3"));
+    float values[256];
+    tern_floats_tq2_0(values, block, 256);
+    assert_true(isnan(values[0]));
 }
 
 static void test_bn(void **state)

@@ -60,8 +60,8 @@ typedef struct tern_tensor_type {
     const char *name;
     uint32_t block, block_bytes; /* values and bytes of a block; 0: laid out over the matrix */
     uint32_t row_bytes;          /* in front of the blocks of each row */
-    void (*floats)(float *out, const uint8_t *row, size_t k); /* NULL: ternary */
-    tern_codes_fn *codes;                                     /* NULL: floats */
+    void (*floats)(float *out, const uint8_t *row, size_t k); /* NULL: only codes times a scale */
+    tern_codes_fn *codes;                                     /* NULL: only floats */
 } tern_tensor_type;
 
 /* NULL for a number that is not in the table. */
@@ -83,6 +83,8 @@ void tern_floats_q8_0(float *out, const uint8_t *row, size_t k);
 void tern_floats_q4_0(float *out, const uint8_t *row, size_t k);
 void tern_floats_q4_k(float *out, const uint8_t *row, size_t k);
 void tern_floats_q6_k(float *out, const uint8_t *row, size_t k);
+void tern_floats_tq1_0(float *out, const uint8_t *row, size_t k); /* NaN: code 3, see TERN_CODE_3 */
+void tern_floats_tq2_0(float *out, const uint8_t *row, size_t k);
 tern_codes_fn tern_codes_tq1_0, tern_codes_tq2_0, tern_codes_iq1_bn, tern_codes_iq2_bn;
 tern_codes_fn tern_codes_i2s, tern_codes_tl1, tern_codes_tl2;
 

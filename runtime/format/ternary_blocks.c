@@ -2,7 +2,9 @@
  * weights (FORMATS 3.6, 3.7), IQ1_BN and IQ2_BN of ik_llama.cpp with one per row (FORMATS 7).
  *
  * Tern multiplies a row by one scale, so the blocks of a TQ row must agree in theirs; those of
- * BitNet models do, since the scale is the tensor's, and a block of zeros has scale 0. */
+ * BitNet models do, since the scale is the tensor's, and a block of zeros has scale 0. In a table,
+ * which is read as floats, every block keeps its own. */
+#include <math.h>
 #include <string.h>
 
 #include "base/f16.h"
@@ -76,18 +78,50 @@ const char *tern_codes_tq1_0(uint8_t *codes, float *scale, const tern_packed *t,
 }
 
 /* 256 weights: 64 bytes of bit pairs, low bits first, 32 apart; f16 d. */
+static void pairs_tq2_0(uint8_t codes[BLOCK], const uint8_t *block)
+{
+    for (size_t e = 0; e < BLOCK; e++)
+        codes[e] = block[e / 128 * 32 + e % 32] >> (2 * (e % 128 / 32)) & 3;
+}
+
 const char *tern_codes_tq2_0(uint8_t *codes, float *scale, const tern_packed *t, size_t row)
 {
     const uint8_t *block = t->data + row * (t->k / BLOCK) * 66;
     const char *wrong = NULL;
     *scale = 0.0f;
     for (size_t i = 0; i < t->k && !wrong; i += BLOCK, block += 66) {
-        for (size_t e = 0; e < BLOCK; e++)
-            codes[i + e] = block[e / 128 * 32 + e % 32] >> (2 * (e % 128 / 32)) & 3;
+        pairs_tq2_0(codes + i, block);
         wrong = take_scale(scale, codes + i, block + 64);
         if (!wrong && memchr(codes + i, 3, BLOCK)) wrong = TERN_CODE_3;
     }
     return wrong;
+}
+
+/* The values of a table's block: here each has its own scale. */
+static void block_floats(float out[BLOCK], const uint8_t codes[BLOCK], const uint8_t *half)
+{
+    uint16_t bits;
+    memcpy(&bits, half, sizeof bits);
+    const float d = tern_f32_from_f16(bits);
+    for (int i = 0; i < BLOCK; i++) out[i] = codes[i] == 3 ? NAN : (float)(codes[i] - 1) * d;
+}
+
+void tern_floats_tq1_0(float *out, const uint8_t *row, size_t k)
+{
+    uint8_t codes[BLOCK];
+    for (; k > 0; k -= BLOCK, row += 54, out += BLOCK) {
+        digits_tq1_0(codes, row);
+        block_floats(out, codes, row + 52);
+    }
+}
+
+void tern_floats_tq2_0(float *out, const uint8_t *row, size_t k)
+{
+    uint8_t codes[BLOCK];
+    for (; k > 0; k -= BLOCK, row += 66, out += BLOCK) {
+        pairs_tq2_0(codes, row);
+        block_floats(out, codes, row + 64);
+    }
 }
 
 /* Row: f16 scale, then 64 weights in 13 bytes; three bytes hold 15 of 16, the last byte one of each
