@@ -4,7 +4,8 @@ include(GNUInstallDirs)
 install(TARGETS tern libtern)
 install(DIRECTORY include/tern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
-set(TERN_LIBRARY_MODULES "libpcre2-8 jansson") # what a program that links libtern.a needs besides
+# What a program that links libtern.a needs besides.
+set(TERN_LIBRARY_MODULES "libpcre2-8 libutf8proc jansson")
 set(TERN_LIBRARY_FLAGS "-lm -pthread")
 if(TERN_CUDA_BUILT) # the CUDA runtime is linked in from where the toolkit is
     set(TERN_LIBRARY_FLAGS "${TERN_CUDART} -lstdc++ -lrt -ldl ${TERN_LIBRARY_FLAGS}")

@@ -1,12 +1,12 @@
 """Makes tests/tokenizers/: small tokenizers of every kind, and the ids that `tokenizers` gives.
 
-    .venv/client/bin/python scripts/make_tokenizers.py [--out tests/tokenizers]
+    .venv/train/bin/python scripts/make_tokenizers.py [--out tests/tokenizers]
 
 For each pre-tokenizer a BPE is trained on a made-up corpus; 2,000 made-up texts are encoded. The
 texts hold what goes wrong: runs of digits and of white space, CR and LF, contractions in both
-cases, combining marks, CJK, emoji, and bytes that are no UTF-8. Those bytes are beyond the library:
-Tern encodes each of them as the token of that byte, and so does this script; SentencePiece's kind
-gets no such texts.
+cases, combining marks (which qwen2's tokenizer composes first), CJK, emoji, and bytes that are no
+UTF-8. Those bytes are beyond the library: Tern encodes each of them as the token of that byte, and
+so does this script; SentencePiece's kind gets no such texts.
 
 texts.bin   u32 number of texts; each u32 bytes, bytes
 NAME.json   tokenizer.json as Hugging Face writes it
@@ -34,7 +34,8 @@ ODD = ["\r\n", "\n", "\n\n", "\t", "  ", "   ", "\u00a0", "\u3000", "\u2003", "'
        "^", "~", "|", "\\", "\"", "#", "&", "%", "@", "1", "12", "123", "1234", "3.14159",
        "2026-11-25", "٣٤٥٦", "½", "Ⅷ", "²", "e\u0301", "n\u0303o", "\u0301", "\u200d",
        "👩\u200d💻", "😀", "🇩🇪", "👍🏽", "ß", "ſ", "İ", "ﬁ", "\0", "\u007f", "中文",
-       "漢字かな", "가", "𝒳", "\U0001f9ea", "\ufeff"]
+       "漢字かな", "가", "𝒳", "\U0001f9ea", "\ufeff", "d\u0307\u0323", "\u1112\u1161\u11ab",
+       "\u0958", "\u212b"]
 BROKEN = [b"\xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\x80", b"\xed\xa0\x80", b"\xc0\xaf"]
 
 
@@ -94,6 +95,8 @@ def byte_level(name, lines):
                                             split(r"\p{N}+"), split("[0-9][0-9][0-9]"),
                                             bytes_of(False)]),
     }[name]
+    if name == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
     trainer = trainers.BpeTrainer(vocab_size=VOCAB, show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
                                   special_tokens=["<|end|>"])

@@ -1,7 +1,8 @@
 /* tern/tokenizer.h - text to token ids and back.
  *
  * Byte-level BPE as in GPT-2 and Llama 3: text is cut by the pre-tokenizer's pattern, bytes are
- * merged by rank inside each piece, every byte sequence can be encoded and comes back unchanged.
+ * merged by rank inside each piece, every byte sequence can be encoded and comes back unchanged
+ * (where the model's tokenizer asks for it, in Unicode's Normalization Form C).
  * SentencePiece's BPE as in Llama 1 and 2: characters are merged by score, spaces are part of the
  * tokens, and most vocabularies want a space in front of a text, which comes back with it. A
  * tokenizer is immutable and may be used by any number of threads; a tern_utf8_stream belongs to
@@ -26,7 +27,7 @@ enum {
 };
 
 /* Ids that any text of that many bytes can need, special tokens included. */
-size_t tern_tokenizer_bound(size_t text_bytes);
+size_t tern_tokenizer_bound(const tern_tokenizer *tokenizer, size_t text_bytes);
 
 /* Encodes text [bytes] (any bytes; invalid UTF-8 is encoded byte by byte) into ids [cap]; *n is
  * their number. TERN_E_FIT when cap is too small; tern_tokenizer_bound() always suffices.

@@ -116,7 +116,9 @@ int cli_open_batch(cli_session *out, const cli_model_options *options, const cli
         status = tern_engine_create(&out->engine, out->model, &out->plan.plan, &engine, err);
         cli_progress_end();
     }
-    if (status != TERN_OK) tern_model_close(out->model);
+    if (status == TERN_OK) return TERN_OK;
+    tern_model_close(out->model);
+    out->model = NULL;
     return status;
 }
 
@@ -153,7 +155,7 @@ int cli_read_text(char **out, size_t *bytes, const char *text, const char *file,
 int cli_encode(int32_t **ids, int *n, const tern_tokenizer *tokenizer, const char *text,
                size_t bytes, unsigned flags, tern_error *err)
 {
-    const size_t cap = tern_tokenizer_bound(bytes);
+    const size_t cap = tern_tokenizer_bound(tokenizer, bytes);
     int32_t *list;
     int status = tern_alloc(&list, cap, sizeof *list, "the tokens of the text", err);
     if (status != TERN_OK) return status;

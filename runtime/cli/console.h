@@ -33,7 +33,7 @@ typedef struct cli_batch {
     int n_seq, n_tok, n_pages, n_spill_pages, n_queue;
 } cli_batch;
 
-/* Opens the model and loads an engine. */
+/* Opens the model and loads an engine; after a failure *out is empty, and may be closed. */
 int cli_open_batch(cli_session *out, const cli_model_options *options, const cli_batch *batch,
                    tern_error *err);
 

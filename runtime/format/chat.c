@@ -309,7 +309,8 @@ int tern_chat_encode(int32_t **ids, size_t *n, const tern_tokenizer *tokenizer,
     id_list list = {0};
     int status = render(&p, format, messages, n_messages);
     if (status == TERN_OK) {
-        list.cap = tern_tokenizer_bound(p.bytes) + p.n_parts * tern_tokenizer_bound(0);
+        list.cap = tern_tokenizer_bound(tokenizer, p.bytes) +
+                   p.n_parts * tern_tokenizer_bound(tokenizer, 0);
         status = tern_alloc(&list.ids, list.cap, sizeof *list.ids, "the ids of a prompt", err);
     }
     if (status == TERN_OK) status = encode_prompt(&list, &p, tokenizer, &forms[format]);

@@ -2,13 +2,14 @@
  * between them is split into valid UTF-8 and broken bytes, the pattern cuts the valid stretches
  * into pieces, and the BPE encodes every piece. SentencePiece has no pattern: its text is encoded
  * as a whole. Nothing is ever dropped, so the bytes of the ids are the text again, but for the
- * space that SentencePiece puts in front. */
+ * space that SentencePiece puts in front and for the characters that NFC composes. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "format/compose.h"
 #include "format/tokenizer_gguf.h"
 #include "format/tokenizer_internal.h"
 
@@ -120,7 +121,29 @@ static int encode_piece(void *user, const char *piece, size_t bytes, tern_error 
     return tern_bpe_encode(&e->tokenizer->bpe, &e->scratch, &e->sink, piece, bytes, err);
 }
 
-/* Text without special tokens: valid stretches are cut into pieces, broken bytes stand alone. */
+static bool is_ascii(const char *text, size_t bytes)
+{
+    uint8_t all = 0;
+    for (size_t i = 0; i < bytes; i++) all |= (uint8_t)text[i];
+    return all < 128;
+}
+
+/* Valid UTF-8, composed where the tokenizer wants that, then cut into pieces. */
+static int encode_valid(encoder *e, const char *text, size_t bytes)
+{
+    const tern_cutter *cutter = e->tokenizer->cutter;
+    if (!e->tokenizer->compose || is_ascii(text, bytes))
+        return tern_cutter_run(cutter, text, bytes, encode_piece, e, e->err);
+    char *composed;
+    size_t n;
+    int status = tern_compose(&composed, &n, text, bytes, e->err);
+    if (status != TERN_OK) return status;
+    status = tern_cutter_run(cutter, composed, n, encode_piece, e, e->err);
+    free(composed);
+    return status;
+}
+
+/* Text without special tokens: broken bytes stand alone between valid stretches. */
 static int encode_plain(encoder *e, const char *text, size_t bytes)
 {
     size_t begin = 0, at = 0;
@@ -131,16 +154,12 @@ static int encode_plain(encoder *e, const char *text, size_t bytes)
             at += length;
             continue;
         }
-        status = tern_cutter_run(e->tokenizer->cutter, text + begin, at - begin, encode_piece, e,
-                                 e->err);
+        status = encode_valid(e, text + begin, at - begin);
         for (; length > 0 && status == TERN_OK; length--, at++)
             status = encode_piece(e, text + at, 1, e->err);
         begin = at;
     }
-    if (status == TERN_OK)
-        status = tern_cutter_run(e->tokenizer->cutter, text + begin, at - begin, encode_piece, e,
-                                 e->err);
-    return status;
+    return status == TERN_OK ? encode_valid(e, text + begin, at - begin) : status;
 }
 
 size_t tern_unescape_spaces(char *text, size_t bytes)
@@ -207,10 +226,11 @@ static int encode_all(encoder *e, const char *text, size_t bytes, bool control)
     return encode_text(e, text + begin, at - begin);
 }
 
-size_t tern_tokenizer_bound(size_t text_bytes)
+size_t tern_tokenizer_bound(const tern_tokenizer *tokenizer, size_t text_bytes)
 {
     /* Every token takes a byte at least, but for BOS, EOS and SentencePiece's spaces, of which one
      * comes first and the others behind special tokens, before other text. */
+    if (tokenizer->compose) return TERN_COMPOSE_GROWTH * text_bytes + 3;
     return text_bytes + text_bytes / 2 + 3;
 }
 

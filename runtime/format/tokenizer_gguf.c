@@ -353,6 +353,8 @@ static int load_ids(const builder *b)
     if (status == TERN_OK)
         status =
             tern_gguf_bool(&t->space_prefix, b->gguf, KEY("add_space_prefix"), b->pieces, b->err);
+    if (status == TERN_OK && !b->pieces)
+        status = tern_gguf_bool(&t->compose, b->gguf, TERN_KEY_COMPOSE, false, b->err);
     if (status != TERN_OK) return status;
     if (t->add_bos && t->bos < 0)
         return tern_fail(b->err, TERN_E_MODEL,

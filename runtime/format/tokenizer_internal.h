@@ -7,6 +7,9 @@
 #include "format/pretokenize.h"
 #include "tern/tokenizer.h"
 
+/* True: text is brought to NFC first. The files of others have no key for it. */
+#define TERN_KEY_COMPOSE "tern.tokenizer.nfc"
+
 /* Types of tokens, as numbered in files. */
 enum {
     TERN_TOKEN_NORMAL = 1,
@@ -33,6 +36,7 @@ struct tern_tokenizer {
     bool special_first[256]; /* bytes that begin a special token */
     int32_t n_vocab, bos, eos;
     bool add_bos, add_eos;
+    bool compose;        /* text is brought to NFC first (byte-level tokenizers only) */
     bool space_prefix;   /* SentencePiece: text begins with a space, after special tokens too */
     bool cuts_at_spaces; /* SentencePiece: no token has a space behind another character */
 };

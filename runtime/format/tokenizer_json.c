@@ -74,6 +74,30 @@ static const json_t *normalizer(const reader *r, const char *type)
     return find_part(json_object_get(r->json, "normalizer"), "normalizers", type);
 }
 
+/* Byte-level text may be composed (NFC), SentencePiece's only escape its spaces. */
+static bool knows_normalizer(const reader *r, const json_t *part)
+{
+    const json_t *type = json_object_get(part, "type");
+    if (!r->pieces) return is_text(type, "NFC");
+    const json_t *pattern = json_object_get(json_object_get(part, "pattern"), "String");
+    return is_text(type, "Prepend") || (is_text(type, "Replace") && is_text(pattern, " "));
+}
+
+static int check_normalizer(const reader *r)
+{
+    const json_t *whole = json_object_get(r->json, "normalizer"), *part;
+    const json_t *list = json_object_get(whole, "normalizers");
+    size_t i;
+    if (!whole || json_is_null(whole) || (!list && knows_normalizer(r, whole))) return TERN_OK;
+    json_array_foreach(list, i, part)
+    {
+        if (!knows_normalizer(r, part)) break;
+    }
+    if (json_is_array(list) && i == json_array_size(list)) return TERN_OK;
+    return bad(r, "the tokenizer changes texts by a normalizer other than NFC (or, with"
+                  " SentencePiece, other than spaces to U+2581)");
+}
+
 static int read_kind(reader *r)
 {
     r->model = json_object_get(r->json, "model");
@@ -85,10 +109,7 @@ static int read_kind(reader *r)
         return bad(r, "the tokenizer is neither byte-level nor SentencePiece's");
     if (bytes && json_is_true(json_object_get(bytes, "add_prefix_space")))
         return bad(r, "byte-level tokenizers that put a space in front are not supported");
-    if (normalizer(r, "NFC"))
-        tern_log(TERN_LOG_WARNING, "'%s' composes characters (NFC), which is left out here",
-                 r->name);
-    return TERN_OK;
+    return check_normalizer(r);
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
@@ -382,6 +403,7 @@ static int write_flags(const reader *r)
         if (r->tokens[t].type == TERN_TOKEN_UNKNOWN)
             tern_gguf_put_u32(r->w, KEY("unknown_token_id"), (uint32_t)t);
     if (r->pieces) tern_gguf_put_bool(r->w, KEY("add_space_prefix"), adds_space_prefix(r));
+    if (normalizer(r, "NFC")) tern_gguf_put_bool(r->w, TERN_KEY_COMPOSE, true);
     return tern_tokenizer_extra_keys(r->w, r->extra, template_adds_bos(r), r->name, r->err);
 }
 

@@ -75,7 +75,7 @@ static int canary_ids(int32_t ids[TERN_CANARY_MAX], int *n_ids, const tern_model
 {
     int32_t *all;
     size_t n = 0;
-    const size_t cap = tern_tokenizer_bound(sizeof TEXT);
+    const size_t cap = tern_tokenizer_bound(model->tokenizer, sizeof TEXT);
     int status = tern_alloc(&all, cap, sizeof *all, "the tokens of a text", err);
     if (status != TERN_OK) return status;
     status = tern_tokenizer_encode(model->tokenizer, all, cap, &n, TEXT, sizeof TEXT - 1,

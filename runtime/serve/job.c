@@ -19,7 +19,8 @@ static int no_memory(api_error *error)
 int tern_job_encode(int32_t **ids, int *n, const job_context *context, const json_t *text,
                     unsigned flags, api_error *error)
 {
-    const size_t bytes = json_string_length(text), cap = tern_tokenizer_bound(bytes);
+    const size_t bytes = json_string_length(text);
+    const size_t cap = tern_tokenizer_bound(context->tokenizer, bytes);
     tern_error err = {0};
     size_t used;
     int32_t *list = malloc(cap * sizeof *list);
