@@ -64,7 +64,7 @@ test_usage() {
     refused 2 'cpu:0' run -p x -d cpu,cpu:0
     refused 2 'context' run -p x -c 16000000
     refused 2 '-p -f' run -p x -f "$tmp/prompt"
-    refused 2 "$tmp/none" run -f "$tmp/none"
+    refused 2 "$tmp/none" run -f "$tmp/none" -m "$tmp/unread.gguf" # before the model
     refused 2 "$tmp/none" tokenize -f "$tmp/none"
     refused 2 '16' run -p "$long" -c 16
     local n

@@ -42,7 +42,9 @@ test_ppl() {
     refused 2 '600 512' eval ppl -f "$tmp/text" -w 600
     refused 2 'tokens 512' eval ppl -p 'too short'
     refused 2 '--stride 32' eval ppl -f "$tmp/text" -w 32 --stride 32
-    refused 2 "$tmp/none" eval ppl -f "$tmp/none"
+    for what in ppl kld mc; do # before the model
+        refused 2 "$tmp/none" eval $what -f "$tmp/none" -m "$tmp/unread.gguf"
+    done
 }
 
 test_kld() {

@@ -185,28 +185,26 @@ static int check_tokens(const cli_eval_text *text, const kld_options *o, const c
     return TERN_OK;
 }
 
-static int compare_sessions(const kld_options *o, comparison *c, tern_error *err)
+static int compare_sessions(const kld_options *o, cli_eval_text *text, comparison *c,
+                            tern_error *err)
 {
-    cli_eval_text text;
     int status = check_base(o, c, err);
-    if (status == TERN_OK) status = cli_eval_read(&text, &o->eval, c->model, err);
-    if (status != TERN_OK) return status;
-    status = check_tokens(&text, o, c, err);
-    if (status == TERN_OK) status = alloc_comparison(c, &text, err);
+    if (status == TERN_OK) status = cli_eval_cut(text, &o->eval, c->model, err);
+    if (status == TERN_OK) status = check_tokens(text, o, c, err);
+    if (status == TERN_OK) status = alloc_comparison(c, text, err);
     const tern_progress progress = cli_progress();
     cli_catch_interrupt();
-    for (int w = 0; w < text.n_windows && status == TERN_OK; w++) {
-        status = tern_progress_report(&progress, "comparing", (uint64_t)w, (uint64_t)text.n_windows,
-                                      err);
+    for (int w = 0; w < text->n_windows && status == TERN_OK; w++) {
+        status = tern_progress_report(&progress, "comparing", (uint64_t)w,
+                                      (uint64_t)text->n_windows, err);
         if (status == TERN_OK)
-            status = compare_window(c, cli_eval_window(&text, w), text.window, err);
+            status = compare_window(c, cli_eval_window(text, w), text->window, err);
     }
     cli_progress_end();
     if (status == TERN_OK) status = print_comparison(c, o->json, err);
     free(c->logits);
     free(c->base_logits);
     free(c->klds);
-    cli_eval_free(&text);
     return status;
 }
 
@@ -219,15 +217,17 @@ static int eval_kld(int argc, char **argv, tern_error *err)
     if (o.base) base_options.model = o.base;
     base_options.kv = o.base_kv;
     base_options.head = o.base_head;
-    cli_session model, base;
-    status = cli_open(&model, &o.model, err);
-    if (status != TERN_OK) return status;
-    status = cli_open(&base, &base_options, err);
+    cli_eval_text text;
+    cli_session model = {0}, base = {0};
+    status = cli_eval_read(&text, &o.eval, err);
+    if (status == TERN_OK) status = cli_open(&model, &o.model, err);
+    if (status == TERN_OK) status = cli_open(&base, &base_options, err);
     if (status == TERN_OK) {
         comparison c = {.model = &model, .base = &base};
-        status = compare_sessions(&o, &c, err);
-        cli_close(&base);
+        status = compare_sessions(&o, &text, &c, err);
     }
+    cli_close(&base);
     cli_close(&model);
+    cli_eval_free(&text);
     return status;
 }

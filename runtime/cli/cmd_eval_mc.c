@@ -215,17 +215,14 @@ static int print_tally(const tally *t, tern_error *err)
     return TERN_OK;
 }
 
-static int eval_session(const mc_options *o, const cli_session *session, tern_error *err)
+static int eval_session(const mc_options *o, const cli_session *session, const char *text,
+                        size_t bytes, tern_error *err)
 {
     tally t = {.session = session, .options = o, .predictions = json_array()};
     const int n_ctx = tern_engine_plan(session->engine)->workload.n_ctx;
-    char *text = NULL;
-    size_t bytes = 0;
     int status = tern_alloc(&t.logprobs, (size_t)n_ctx, sizeof *t.logprobs, "a question", err);
-    if (status == TERN_OK) status = cli_read_text(&text, &bytes, o->text, o->file, err);
     if (status == TERN_OK) status = ask_all(&t, text, bytes, err);
     if (status == TERN_OK) status = print_tally(&t, err);
-    free(text);
     free(t.logprobs);
     json_decref(t.predictions);
     return status;
@@ -236,10 +233,16 @@ static int eval_mc(int argc, char **argv, tern_error *err)
     mc_options o = {.delimiter = " "};
     int status = cli_parse(&o, &cli_eval_mc, argc, argv, NULL, err);
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
+    char *text;
+    size_t bytes;
     cli_session session;
-    status = cli_open(&session, &o.model, err);
+    status = cli_read_text(&text, &bytes, o.text, o.file, err);
     if (status != TERN_OK) return status;
-    status = eval_session(&o, &session, err);
-    cli_close(&session);
+    status = cli_open(&session, &o.model, err);
+    if (status == TERN_OK) {
+        status = eval_session(&o, &session, text, bytes, err);
+        cli_close(&session);
+    }
+    free(text);
     return status;
 }

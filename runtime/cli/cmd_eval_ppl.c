@@ -108,27 +108,26 @@ static int print_score(const score *s, const ppl_options *o, const cli_eval_text
     return TERN_OK;
 }
 
-static int eval_session(const ppl_options *o, const cli_session *session, tern_error *err)
+static int eval_session(const ppl_options *o, cli_eval_text *text, const cli_session *session,
+                        tern_error *err)
 {
-    cli_eval_text text;
-    int status = cli_eval_read(&text, &o->eval, session, err);
+    int status = cli_eval_cut(text, &o->eval, session, err);
     if (status != TERN_OK) return status;
     score s = {.session = session};
-    if (o->stride >= text.window)
+    if (o->stride >= text->window)
         status = tern_fail(err, TERN_E_USAGE,
                            "--stride is %d and the window %d: a stride is smaller than the window",
-                           o->stride, text.window);
+                           o->stride, text->window);
     if (status == TERN_OK)
-        status = tern_alloc(&s.logprobs, (size_t)text.window, sizeof *s.logprobs, "a window", err);
+        status = tern_alloc(&s.logprobs, (size_t)text->window, sizeof *s.logprobs, "a window", err);
     const tern_progress progress = cli_progress();
     cli_catch_interrupt();
     if (status == TERN_OK)
-        status = o->stride ? score_strided(&s, &text, o, &progress, err)
-                           : score_windows(&s, &text, &progress, err);
+        status = o->stride ? score_strided(&s, text, o, &progress, err)
+                           : score_windows(&s, text, &progress, err);
     cli_progress_end();
-    if (status == TERN_OK) status = print_score(&s, o, &text, err);
+    if (status == TERN_OK) status = print_score(&s, o, text, err);
     free(s.logprobs);
-    cli_eval_free(&text);
     return status;
 }
 
@@ -137,10 +136,15 @@ static int eval_ppl(int argc, char **argv, tern_error *err)
     ppl_options o = {0};
     int status = cli_parse(&o, &cli_eval_ppl, argc, argv, NULL, err);
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
+    cli_eval_text text;
     cli_session session;
-    status = cli_open(&session, &o.model, err);
+    status = cli_eval_read(&text, &o.eval, err);
     if (status != TERN_OK) return status;
-    status = eval_session(&o, &session, err);
-    cli_close(&session);
+    status = cli_open(&session, &o.model, err);
+    if (status == TERN_OK) {
+        status = eval_session(&o, &text, &session, err);
+        cli_close(&session);
+    }
+    cli_eval_free(&text);
     return status;
 }

@@ -88,17 +88,13 @@ static int print_json(const cli_answer *a, const tern_engine *engine, tern_error
         err);
 }
 
-static int run_session(const run_options *o, cli_session *session, tern_error *err)
+static int run_session(const run_options *o, cli_session *session, const char *text, size_t bytes,
+                       tern_error *err)
 {
     const tern_tokenizer *tokenizer = tern_model_tokenizer(session->model);
-    char *text;
-    size_t bytes;
     int32_t *ids;
     int n;
-    int status = cli_read_text(&text, &bytes, o->prompt, o->file, err);
-    if (status != TERN_OK) return status;
-    status = cli_encode(&ids, &n, tokenizer, text, bytes, TERN_ENCODE_BOS, err);
-    free(text);
+    int status = cli_encode(&ids, &n, tokenizer, text, bytes, TERN_ENCODE_BOS, err);
     if (status != TERN_OK) return status;
     cli_answer a = {.tokenizer = tokenizer, .stream = !o->json};
     tern_request request = cli_request(&o->sampling, ids, n);
@@ -117,10 +113,16 @@ static int run(int argc, char **argv, tern_error *err)
     run_options o = {.sampling = CLI_SAMPLING_DEFAULTS};
     int status = cli_parse(&o, &cli_run, argc, argv, NULL, err);
     if (status != TERN_OK) return status < 0 ? TERN_OK : status;
+    char *text;
+    size_t bytes;
     cli_session session;
-    status = cli_open(&session, &o.model, err);
+    status = cli_read_text(&text, &bytes, o.prompt, o.file, err);
     if (status != TERN_OK) return status;
-    status = run_session(&o, &session, err);
-    cli_close(&session);
+    status = cli_open(&session, &o.model, err);
+    if (status == TERN_OK) {
+        status = run_session(&o, &session, text, bytes, err);
+        cli_close(&session);
+    }
+    free(text);
     return status;
 }

@@ -10,38 +10,36 @@
 
 #define WINDOW_TOK 512 /* llama.cpp's default */
 
-int cli_eval_read(cli_eval_text *out, const cli_eval_options *o, const cli_session *s,
-                  tern_error *err)
+int cli_eval_read(cli_eval_text *out, const cli_eval_options *o, tern_error *err)
+{
+    *out = (cli_eval_text){.window = o->window, .bos = -1};
+    return cli_read_text(&out->text, &out->bytes, o->text, o->file, err);
+}
+
+int cli_eval_cut(cli_eval_text *t, const cli_eval_options *o, const cli_session *s, tern_error *err)
 {
     const int n_ctx = tern_engine_plan(s->engine)->workload.n_ctx;
     const tern_tokenizer *tokenizer = tern_model_tokenizer(s->model);
-    cli_eval_text t = {.window = o->window, .bos = -1};
-    if (t.window == 0) t.window = n_ctx < WINDOW_TOK ? n_ctx : WINDOW_TOK;
-    if (t.window > n_ctx)
+    if (t->window == 0) t->window = n_ctx < WINDOW_TOK ? n_ctx : WINDOW_TOK;
+    if (t->window > n_ctx)
         return tern_fail(err, TERN_E_USAGE,
                          "a window of %d tokens does not fit into the context of %d: use a smaller "
                          "--window or a larger --ctx",
-                         t.window, n_ctx);
-    char *text;
-    size_t bytes, n_bos;
-    int status = cli_read_text(&text, &bytes, o->text, o->file, err);
+                         t->window, n_ctx);
+    const int status =
+        cli_encode(&t->ids, &t->n, tokenizer, t->text, t->bytes, TERN_ENCODE_BOS, err);
     if (status != TERN_OK) return status;
-    status = cli_encode(&t.ids, &t.n, tokenizer, text, bytes, TERN_ENCODE_BOS, err);
-    free(text);
-    if (status != TERN_OK) return status;
-    if (tern_tokenizer_encode(tokenizer, &t.bos, 1, &n_bos, "", 0, TERN_ENCODE_BOS, NULL) ||
+    size_t n_bos;
+    if (tern_tokenizer_encode(tokenizer, &t->bos, 1, &n_bos, "", 0, TERN_ENCODE_BOS, NULL) ||
         n_bos == 0)
-        t.bos = -1;
-    t.n_windows = t.n / t.window;
-    if (o->n_windows && o->n_windows < t.n_windows) t.n_windows = o->n_windows;
-    if (t.n_windows == 0) {
-        free(t.ids);
+        t->bos = -1;
+    t->n_windows = t->n / t->window;
+    if (o->n_windows && o->n_windows < t->n_windows) t->n_windows = o->n_windows;
+    if (t->n_windows == 0)
         return tern_fail(err, TERN_E_USAGE,
                          "the text has %d tokens, fewer than a window of %d: give more text, or "
                          "use a smaller --window",
-                         t.n, t.window);
-    }
-    *out = t;
+                         t->n, t->window);
     return TERN_OK;
 }
 
@@ -54,6 +52,7 @@ int32_t *cli_eval_window(cli_eval_text *text, int w)
 
 void cli_eval_free(cli_eval_text *text)
 {
+    free(text->text);
     free(text->ids);
 }
 

@@ -29,15 +29,20 @@ typedef struct cli_eval_options {
  * token of each replaced by BOS where the model wants one; scored are the tokens behind the middle,
  * numbers window/2 + 1 .. window - 1. What is left at the end of the text is left out. */
 typedef struct cli_eval_text {
+    char *text;
+    size_t bytes;
     int32_t *ids;
     int n;
     int32_t bos; /* -1: none */
     int window, n_windows;
 } cli_eval_text;
 
-/* Reads and encodes the text. TERN_E_USAGE when it does not fill a window. */
-int cli_eval_read(cli_eval_text *out, const cli_eval_options *options, const cli_session *session,
-                  tern_error *err);
+/* Reads the text, before a model takes its time to load. */
+int cli_eval_read(cli_eval_text *out, const cli_eval_options *options, tern_error *err);
+
+/* Encodes it for a model. TERN_E_USAGE when it does not fill a window. */
+int cli_eval_cut(cli_eval_text *text, const cli_eval_options *options, const cli_session *session,
+                 tern_error *err);
 
 /* Window number w, which may be changed in place until the next call. */
 int32_t *cli_eval_window(cli_eval_text *text, int w);
