@@ -58,6 +58,8 @@ test_refused() {
     refused 2 'holds no key' serve --api-key-file "$tmp/empty"
     printf 'one two\n' >"$tmp/words"
     refused 2 'line 1' serve --api-key-file "$tmp/words"
+    printf 'short\n%0257d\n' 0 >"$tmp/long"
+    refused 2 'line 2 256 bytes' serve --api-key-file "$tmp/long"
     seq 1 1025 >"$tmp/many"
     refused 2 'more than 1024' serve --api-key-file "$tmp/many"
 }

@@ -90,6 +90,10 @@ ends 2 'is no plan' run -m "$model" -p a --plan "$folder/x.json"
 ends 2 'is no file of profiles' plan --preset tiny --profile "$folder/x.json"
 ends 2 'cannot open' run -m "$model" -p a --plan "$folder/none.json"
 ends 2 'are needed' bench -m "$model" --plan "$folder/a.json" --pp 200 --tg 4 --reps 1
+ends 2 'steps of 32 tokens, not 64' \
+    serve -m "$model" --plan "$folder/a.json" --parallel 1 --batch 64
+sed 's/"chunk": 32/"chunk": 2/; s/"seqs": 1/"seqs": 4/' "$folder/a.json" >"$folder/chunk.json"
+ends 2 'chunk is smaller than its seqs' run -m "$model" -p a --plan "$folder/chunk.json"
 ends 2 'leave -d out' run -m "$model" -p a --plan "$folder/a.json" -d cpu:1
 ends 2 'is for KV f16' run -m "$model" -p a --plan "$folder/a.json" --kv i8
 ends 2 'head i16' run -m "$model" -p a --plan "$folder/a.json" --head i8

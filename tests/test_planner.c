@@ -287,7 +287,7 @@ static void test_wrong_plans(void **state)
         {"\"attn\": \"", "\"attn\": \"x", "gap"},
         {"\"ctx\": 256", "\"ctx\": 0", "workload"},
         {"\"ctx\": 256", "\"ctx\": 100000", "100000"},
-        {"\"seqs\": 1", "\"seqs\": 65", "workload"},
+        {"\"seqs\": 1", "\"seqs\": 513", "workload"},
         {"\"kv\": \"f16\"", "\"kv\": \"f8\"", "workload"},
         {"\"embed\": \"", "\"embed\": \"x", "embed"},
         {"\"first_token_s\": ", "\"first_token_s\": -", "forecast"},

@@ -16,12 +16,13 @@ extern "C" {
 #endif
 
 #define TERN_PLAN_MAX_DEVICES 8
+#define TERN_MAX_SEQ 512 /* requests of one engine that run at once */
 
 /* What is asked of the engine. KV type and head type are declared, never chosen: they change
  * logits. */
 typedef struct tern_workload {
     int n_ctx;  /* positions of one request; 0: the model's */
-    int n_seq;  /* requests that run at once */
+    int n_seq;  /* requests that run at once, 1 to TERN_MAX_SEQ */
     int n_tok;  /* tokens of a step at most (prefill chunk); 0: 256 */
     tern_kv_type kv_type;
     tern_head_type head_type;

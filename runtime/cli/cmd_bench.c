@@ -89,7 +89,7 @@ static int read_pair(bench_test *t, const char *text, tern_error *err)
 /* The tests that the options name, prefill first. */
 static int list_tests(bench_result *results, int *n, const bench_options *o, tern_error *err)
 {
-    static const int depth_range[2] = {0, 1 << 20}, batch_range[2] = {1, TERN_HEAD_MAX_ROWS};
+    static const int depth_range[2] = {0, 1 << 20}, batch_range[2] = {1, TERN_MAX_SEQ};
     int depths[BENCH_MAX_LIST], batches[BENCH_MAX_LIST], n_depths, n_batches;
     int status = read_list(depths, &n_depths, "depth", o->depths, depth_range, err);
     if (status == TERN_OK)

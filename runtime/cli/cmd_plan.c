@@ -29,7 +29,7 @@ static const cli_option options[] = {
     {"pin", 0, CLI_TEXT, AT(pins), 0, 0, "LIST", "places, e.g. blk.0-9=cuda:0,kv=host,head=cuda:0"},
     {"ctx", 'c', CLI_INT, AT(n_ctx), 1, 1 << 24, "N",
      "context of a request (default: the model's, or what fits)"},
-    {"seqs", 0, CLI_INT, AT(n_seq), 1, TERN_HEAD_MAX_ROWS, "N", "requests at once (default 1)"},
+    {"seqs", 0, CLI_INT, AT(n_seq), 1, TERN_MAX_SEQ, "N", "requests at once (default 1)"},
     {"chunk", 0, CLI_INT, AT(n_tok), 1, 65536, "N", "tokens of a step at most (default 256)"},
     {"prompt", 0, CLI_INT, AT(n_prompt), 1, 1 << 24, "N", "tokens of a prompt (default 512)"},
     {"out", 0, CLI_INT, AT(n_out), 1, 1 << 24, "N", "tokens of an answer (default 128)"},

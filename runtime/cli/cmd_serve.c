@@ -27,7 +27,8 @@ static const cli_option options[] = {
      "template of chats (default: the one the file asks for)"},
     {"api-key-file", 0, CLI_TEXT, AT(key_file), 0, 0, "FILE",
      "keys, one a line, of which clients must send one"},
-    {"parallel", 0, CLI_INT, AT(n_seq), 1, 64, "N", "requests that run at once (default 8)"},
+    {"parallel", 0, CLI_INT, AT(n_seq), 1, TERN_MAX_SEQ, "N",
+     "requests that run at once (default 8)"},
     {"batch", 0, CLI_INT, AT(n_tok), 1, 65536, "N", "tokens of a step at most (default 256)"},
     {"pages", 0, CLI_INT, AT(n_pages), 1, 1 << 24, "N",
      "KV pages of 64 tokens (default: a full context for every running request)"},
@@ -94,6 +95,10 @@ static int split_keys(key_list *out, const char *path, tern_error *err)
                              "line",
                              number, path);
         if (!*key) continue;
+        if (strlen(key) > TERN_SERVER_KEY_BYTES)
+            return tern_fail(err, TERN_E_USAGE,
+                             "the key in line %d of '%s' has more than %d bytes: use a shorter one",
+                             number, path, TERN_SERVER_KEY_BYTES);
         if (out->n == MAX_KEYS)
             return tern_fail(err, TERN_E_USAGE, "the key file '%s' holds more than %d keys", path,
                              MAX_KEYS);

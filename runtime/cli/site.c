@@ -275,6 +275,11 @@ static int serves(const tern_plan *plan, const tern_workload *w, const cli_model
                          "'%.100s' is for a context of %d and %d requests, but %d and %d are "
                          "needed: plan again with -c and --seqs",
                          path, has->n_ctx, has->n_seq, w->n_ctx, w->n_seq);
+    if (w->n_tok && w->n_tok != has->n_tok)
+        return tern_fail(err, TERN_E_USAGE,
+                         "'%.100s' is for steps of %d tokens, not %d: leave the number out, or "
+                         "plan again with --chunk",
+                         path, has->n_tok, w->n_tok);
     return TERN_OK;
 }
 

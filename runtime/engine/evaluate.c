@@ -57,8 +57,7 @@ static int chunk_logits(tern_engine *e, float *logits, int n, tern_error *err)
     tern_stream *stream = tern_engine_head_stream(e);
     int status = TERN_OK;
     for (int row = 0; row < n && status == TERN_OK;) {
-        const int most = e->plan.workload.n_seq;
-        const int here = n - row < most ? n - row : most;
+        const int here = n - row < head->n_full ? n - row : head->n_full;
         for (int i = 0; i < here; i++) e->rows[i] = row + i;
         e->batch.n_rows = here;
         status = tern_program_run(head->all_logits, stream, &e->batch, err);

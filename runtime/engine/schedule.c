@@ -99,13 +99,22 @@ static int resume(tern_engine *e, request_state *r, tern_error *err)
     return status;
 }
 
-/* Whether the pages for the known tokens are there, beside one for every running request to grow
- * by; holds the shared ones if so. */
+/* Running requests that will need another page. */
+static int n_growing(const tern_engine *e)
+{
+    int n = 0;
+    for (int i = 0; i < e->n_running; i++)
+        n += e->running[i]->n_pages < pages_of(e->running[i]->n_limit);
+    return n;
+}
+
+/* Whether the pages for the known tokens are there, beside one for every running request that will
+ * grow; holds the shared ones if so. */
 static int fits(tern_engine *e, request_state *r)
 {
     if (!r->n_spilled) skip_published(e, r);
     const int needed = pages_of(r->n_tokens) - r->n_pages;
-    const int left = tern_pages_available(&e->pool) - e->n_running;
+    const int left = tern_pages_available(&e->pool) - n_growing(e);
     if (needed <= left) return 1; /* always so when it is alone: the plan has enough for one */
     if (!r->n_spilled) {
         release_pages(e, r, 0);

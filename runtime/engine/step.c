@@ -99,27 +99,41 @@ static int needs_only_top(const tern_pick *p, int n)
     return unadjusted && (p->temperature == 0.0f || (p->top_k > 0 && p->top_k <= n));
 }
 
-/* The program of the head and of the choice: screened where that is enough for all rows. */
-static tern_program *pick_program(const tern_engine *e, const tern_part *head)
+static int all_need_only_top(const tern_engine *e, int n)
 {
     for (int row = 0; row < e->batch.n_rows; row++)
-        if (!needs_only_top(&e->picks[row], head->n_top)) return head->pick;
-    return head->pick_top;
+        if (!needs_only_top(&e->picks[row], n)) return 0;
+    return 1;
+}
+
+/* Head and choice: screened for all rows where that is enough, otherwise from all logits, as many
+ * rows at a time as there is room for. The ids are on their way to the host. */
+static int pick_rows(tern_engine *e, tern_error *err)
+{
+    tern_part *head = tern_engine_head(e);
+    tern_stream *stream = tern_engine_head_stream(e);
+    const int top = all_need_only_top(e, head->n_top), n = e->batch.n_rows;
+    const int most = top ? e->plan.workload.n_seq : head->n_full;
+    int status = TERN_OK;
+    for (int row = 0; row < n && status == TERN_OK; row += most) {
+        tern_batch part = e->batch;
+        part.rows += row;
+        part.picks += row;
+        part.n_rows = n - row < most ? n - row : most;
+        status = tern_program_run(top ? head->pick_top : head->pick, stream, &part, err);
+        if (status == TERN_OK)
+            status = tern_download(stream, e->picked + row, head->picked.buffer,
+                                   head->picked.offset_bytes,
+                                   (size_t)part.n_rows * sizeof(int32_t), err);
+    }
+    return status;
 }
 
 /* Runs the batch and brings the sampled ids to the host. */
 static int run_batch(tern_engine *e, tern_error *err)
 {
     int status = tern_engine_forward(e, err);
-    if (status == TERN_OK && e->batch.n_rows > 0) {
-        tern_part *head = tern_engine_head(e);
-        tern_stream *stream = tern_engine_head_stream(e);
-        status = tern_program_run(pick_program(e, head), stream, &e->batch, err);
-        if (status == TERN_OK)
-            status =
-                tern_download(stream, e->picked, head->picked.buffer, head->picked.offset_bytes,
-                              (size_t)e->batch.n_rows * sizeof(int32_t), err);
-    }
+    if (status == TERN_OK) status = pick_rows(e, err);
     if (status == TERN_OK) status = tern_engine_sync(e, err);
     for (int row = 0; row < e->batch.n_rows && status == TERN_OK; row++)
         if (e->picked[row] < (e->picks[row].mask ? -1 : 0) || e->picked[row] >= e->config->n_vocab)

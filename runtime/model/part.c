@@ -126,7 +126,9 @@ static void layout_activations(tern_part *part)
     part->gate_up = take_span(part, here, n_tok, 2 * (int64_t)c->f, TERN_F32);
     part->act = take_span(part, here, n_tok, c->f, TERN_F32);
     if (!part->desc.head) return;
-    part->logits = take_span(part, here, part->desc.n_seq, c->n_vocab, TERN_F32);
+    part->n_full =
+        part->desc.n_seq < TERN_HEAD_MAX_ROWS ? part->desc.n_seq : TERN_HEAD_MAX_ROWS;
+    part->logits = take_span(part, here, part->n_full, c->n_vocab, TERN_F32);
     part->picked = take_span(part, here, part->desc.n_seq, 1, TERN_S32);
     part->score = take_opaque(part, (size_t)n_tok * sizeof(tern_score));
     part->n_top = c->n_vocab < TERN_PART_TOP ? c->n_vocab : TERN_PART_TOP;
@@ -173,7 +175,8 @@ static void make_head_recipe(recipe *r, tern_part *part, int head)
     static const tern_head_mode modes[N_HEAD_PROGRAMS] = {TERN_HEAD_FULL, TERN_HEAD_TOP,
                                                           TERN_HEAD_FULL, TERN_HEAD_SCORE};
     r->program = programs[head];
-    if (modes[head] != TERN_HEAD_SCORE) r->limits.n_rows = part->desc.n_seq;
+    if (modes[head] == TERN_HEAD_FULL) r->limits.n_rows = part->n_full;
+    if (modes[head] == TERN_HEAD_TOP) r->limits.n_rows = part->desc.n_seq;
     r->n = tern_graph_head(r->ops, part, modes[head], head == HEAD_PICK || head == HEAD_PICK_TOP);
 }
 

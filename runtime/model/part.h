@@ -61,7 +61,8 @@ typedef struct tern_part {
     tern_span attn;      /* [n_tok, h * hd] f32 */
     tern_span gate_up;   /* [n_tok, 2 f] f32 */
     tern_span act;       /* [n_tok, f] f32 */
-    tern_span logits;    /* [n_seq, n_vocab] f32 */
+    int n_full;          /* rows that FULL takes at once: n_seq, or TERN_HEAD_MAX_ROWS */
+    tern_span logits;    /* [n_full, n_vocab] f32 */
     tern_span picked;    /* [n_seq, 1] s32 */
     tern_span score;     /* opaque: [n_tok] tern_score */
     tern_span top;       /* opaque: [n_seq, n_top] tern_candidate */
@@ -70,9 +71,9 @@ typedef struct tern_part {
     int n_score_top;     /* candidates of all_scores */
     tern_segment *segments;
     int n_segments;
-    tern_program *pick;       /* HEAD FULL, PICK: at most n_seq rows */
-    tern_program *pick_top;   /* HEAD TOP, PICK: the same, where sampling keeps at most n_top */
-    tern_program *all_logits; /* HEAD FULL: at most n_seq rows */
+    tern_program *pick;       /* HEAD FULL, PICK: at most n_full rows */
+    tern_program *pick_top;   /* HEAD TOP, PICK: at most n_seq, where n_top candidates suffice */
+    tern_program *all_logits; /* HEAD FULL: at most n_full rows */
     tern_program *all_scores; /* HEAD SCORE: at most n_tok rows */
     tern_device *device;
     tern_buffer *buffers[TERN_N_MEMORY_CLASSES]; /* the scratch belongs to the programs */

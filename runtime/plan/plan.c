@@ -16,9 +16,9 @@ int tern_workload_fill(tern_workload *w, const tern_model_config *config, tern_e
     if (w->n_ctx < 1 || w->n_ctx > config->n_ctx)
         return tern_fail(err, TERN_E_USAGE, "a context of %d tokens: this model takes 1 to %d",
                          w->n_ctx, config->n_ctx);
-    if (w->n_seq < 1 || w->n_seq > TERN_HEAD_MAX_ROWS)
+    if (w->n_seq < 1 || w->n_seq > TERN_MAX_SEQ)
         return tern_fail(err, TERN_E_USAGE, "%d requests at once: use 1 to %d", w->n_seq,
-                         TERN_HEAD_MAX_ROWS);
+                         TERN_MAX_SEQ);
     if (w->n_tok < 1 || w->n_tok > 65536)
         return tern_fail(err, TERN_E_USAGE, "%d tokens in a step: use 1 to 65536", w->n_tok);
     if (w->kv_type != TERN_KV_F16 && w->kv_type != TERN_KV_I8)

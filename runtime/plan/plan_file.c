@@ -143,11 +143,12 @@ static int read_workload(tern_plan_file *f, const json_t *root, const reader *r)
     const int objective = index_of(json_object_get(g, "objective"), objective_names, 3);
     tern_workload *out = &f->plan.workload;
     if (kv < 0 || head < 0 || objective < 0 || !number_in(&out->n_ctx, w, "ctx", 1, 1 << 24) ||
-        !number_in(&out->n_seq, w, "seqs", 1, TERN_HEAD_MAX_ROWS) ||
+        !number_in(&out->n_seq, w, "seqs", 1, TERN_MAX_SEQ) ||
         !number_in(&out->n_tok, w, "chunk", 1, 65536) ||
         !number_in(&f->goal.n_prompt, g, "prompt", 1, 1 << 24) ||
         !number_in(&f->goal.n_out, g, "out", 1, 1 << 24))
         return damaged(r, "workload or goal lack a value or have a wrong one");
+    if (out->n_tok < out->n_seq) return damaged(r, "its chunk is smaller than its seqs");
     out->kv_type = (tern_kv_type)kv;
     out->head_type = (tern_head_type)head;
     f->goal.objective = (tern_objective)objective;

@@ -17,7 +17,6 @@
 #define MAX_CONNECTIONS 1024u
 #define IDLE_TIMEOUT_S 60u
 #define MAX_DEPTH 64
-#define MAX_KEY_BYTES 256
 
 /* One request of one connection. */
 typedef struct exchange {
@@ -163,12 +162,12 @@ static int begin_job(exchange *x, struct MHD_Connection *connection, const json_
 /* In time that depends on the lengths alone. */
 static int same_key(const char *given, const char *key)
 {
-    char a[MAX_KEY_BYTES] = {0}, b[MAX_KEY_BYTES] = {0};
+    char a[TERN_SERVER_KEY_BYTES] = {0}, b[TERN_SERVER_KEY_BYTES] = {0};
     const size_t n = strlen(given), m = strlen(key);
-    memcpy(a, given, n < MAX_KEY_BYTES ? n : MAX_KEY_BYTES);
-    memcpy(b, key, m < MAX_KEY_BYTES ? m : MAX_KEY_BYTES);
-    volatile unsigned char different = (unsigned char)(n != m || n > MAX_KEY_BYTES);
-    for (size_t i = 0; i < MAX_KEY_BYTES; i++)
+    memcpy(a, given, n < TERN_SERVER_KEY_BYTES ? n : TERN_SERVER_KEY_BYTES);
+    memcpy(b, key, m < TERN_SERVER_KEY_BYTES ? m : TERN_SERVER_KEY_BYTES);
+    volatile unsigned char different = (unsigned char)(n != m || n > TERN_SERVER_KEY_BYTES);
+    for (size_t i = 0; i < TERN_SERVER_KEY_BYTES; i++)
         different = (unsigned char)(different | (a[i] ^ b[i]));
     return !different;
 }

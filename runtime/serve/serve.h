@@ -22,11 +22,14 @@ typedef struct tern_server_forecast {
     const void *plan;
 } tern_server_forecast;
 
+#define TERN_SERVER_KEY_BYTES 256 /* of a key, at most */
+
 typedef struct tern_server_options {
     const char *host;            /* IPv4 or IPv6 address; NULL: 127.0.0.1 */
     int port;                    /* 0: any free one */
     const char *model_name;      /* what clients call the model */
-    const char *const *api_keys; /* [n_api_keys] one of them must come with every request */
+    const char *const *api_keys; /* [n_api_keys] of TERN_SERVER_KEY_BYTES at most; one of them must
+                                  * come with every request */
     int n_api_keys;
     tern_chat_format chat; /* NONE: messages are written as lines "role: content" */
     int max_requests;      /* in the server at once, waiting ones included; every choice counts */
