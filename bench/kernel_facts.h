@@ -44,11 +44,12 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
 #define STEP_IN_GRAPH 1        /* 1: launches cost the host nothing */
 #define ROW_KERNEL_NS 1500.0   /* assumed: of a norm, RoPE or activation without its bytes */
 
-/* Attention: warp instructions for one query head and a block of 64 positions, hd 128 (attn.cu). */
-#define ATTN_DECODE_F16 1050.0
-#define ATTN_DECODE_I8 350.0
-#define ATTN_PREFILL_F16 853.0 /* 512 FFMA at the 60 % of attn.cu */
-#define ATTN_PREFILL_I8 350.0
+/* Attention: warp instructions for one query head and a block of 64 positions, hd 128, counted
+ * along the usual path of the machine code (attn.cu, attn_mma.cuh). */
+#define ATTN_DECODE_F16 1990.0
+#define ATTN_DECODE_I8 1160.0
+#define ATTN_PREFILL_F16 1350.0
+#define ATTN_PREFILL_I8 305.0
 
 /* The device. Sources: P PEERS 2, D data sheet, C common measurements of the architecture. */
 #define GPU_SM 132

@@ -8,10 +8,12 @@
  * CTA has all blocks of its tokens.
  *
  * Prediction, 2B4T (5 KV heads of 128, 4 heads each), one token: a block is 32 KB (f16) or 16.5 KB
- * (i8) from memory and 4200 or 1400 warp instructions; the share of an SM of an H200 comes in 1600
- * or 800 cycles, which issue 6400 or 3200: bound by memory. Prefill shares a tile among 16 rows:
- * bound by multiply-adds, of which f16 reaches some 60 %. */
-#include "cuda/attn_block.cuh"
+ * (i8) from memory and 7900 or 4600 warp instructions, counted along the usual path in sm_90a's
+ * machine code; the share of an SM of an H200 comes in 1800 or 930 cycles, which issue 7300 or
+ * 3700: about balanced, i8 a quarter short. Prefill shares a tile among 16 rows: f16 takes 1350 a
+ * row, of which 512 are multiply-adds, i8 305 by tensor cores (attn_mma.cuh), most of them for
+ * exponentials. */
+#include "cuda/attn_mma.cuh"
 
 namespace TERN_GPU {
 
@@ -21,6 +23,8 @@ struct attn_job {
     int head_tiles;             /* that the heads of a KV head are cut into */
     int tokens;                 /* of a CTA */
     int depth;                  /* tiles of K or V in shared memory: 2, or 1 where it is small */
+    int line_shift;             /* of a line of V by tensor cores: 4 * hd is 2^line_shift */
+    size_t head_bytes;          /* of a KV head in a page; nothing is divided in the loop */
 };
 
 /* A run of blocks for the rows of neighbouring tokens of one sequence: row r is query head
@@ -77,30 +81,40 @@ static __host__ __device__ inline size_t tile_bytes(const kv_view &view)
 
 #define SCALES_BYTES (2 * TERN_PAGE_TOK * sizeof(float))
 
+/* Floats of a row of q. */
+template <int HT> static __host__ __device__ inline int q_pitch(int hd)
+{
+    return HT == ATTN_MMA ? attn_ldq(hd) : hd;
+}
+
+template <int HT>
 static __device__ inline attn_smem smem_of(const attn_job &job, int rows)
 {
-    const int hd = job.a.view.hd;
+    const int hd = job.a.view.hd, ldo = hd + attn_pitch<HT>::O_GAP;
+    if (HT == ATTN_MMA) rows = ATTN_ROWS;
     attn_smem s;
     s.tiles = SMEM();
     s.scales = (float *)(void *)(s.tiles + (size_t)job.depth * tile_bytes(job.a.view));
     s.q = s.scales + 2 * SCALES_BYTES / sizeof(float);
-    s.p = s.q + rows * hd;
-    s.group = s.p + rows * TERN_PAGE_TOK;
-    s.total = s.group + rows * hd;
-    s.row = (attn_row *)(void *)(s.total + rows * hd);
+    s.p = s.q + rows * q_pitch<HT>(hd);
+    s.group = s.p + rows * attn_pitch<HT>::P;
+    s.total = s.group + rows * ldo;
+    s.row = (attn_row *)(void *)(s.total + rows * ldo);
     return s;
 }
 
-static size_t smem_bytes(const attn_job &job, int rows)
+template <int HT> static size_t smem_bytes(const attn_job &job, int rows)
 {
-    const size_t row_floats = 3 * (size_t)job.a.view.hd + TERN_PAGE_TOK;
+    const int hd = job.a.view.hd;
+    const int floats = q_pitch<HT>(hd) + attn_pitch<HT>::P + 2 * (hd + attn_pitch<HT>::O_GAP);
+    if (HT == ATTN_MMA) rows = ATTN_ROWS;
     return (size_t)job.depth * tile_bytes(job.a.view) + 2 * SCALES_BYTES +
-           (size_t)rows * (row_floats * sizeof(float) + sizeof(attn_row));
+           (size_t)rows * ((size_t)floats * sizeof(float) + sizeof(attn_row));
 }
 
 /* Issues the copies of tile t of the run, K of a block for even t and V for odd ones; an empty
  * group beyond the end. */
-template <tern_kv_type TYPE>
+template <int HT, tern_kv_type TYPE>
 static __device__ inline void stage(const attn_job &job, const attn_smem &s, const attn_work &w,
                                     int t)
 {
@@ -109,11 +123,12 @@ static __device__ inline void stage(const attn_job &job, const attn_smem &s, con
     if (block < w.end) {
         const size_t bytes = tile_bytes(view);
         const uint8_t *page = view.pages + (size_t)w.table[block] * view.page_bytes +
-                              (size_t)w.kv_head * (view.page_bytes / (size_t)view.kv);
+                              (size_t)w.kv_head * job.head_bytes;
         const uint8_t *from = page + (t % 2 ? bytes : 0);
-        uint8_t *to = s.tiles + (size_t)(t % job.depth) * bytes;
+        uint8_t *to = s.tiles + (size_t)(t & (job.depth - 1)) * bytes;
+        const int shift = t % 2 ? job.line_shift : ATTN_K_SHIFT;
         for (size_t i = 16 * threadIdx.x; i < bytes; i += 16 * ATTN_THREADS)
-            copy16_async(to + i, from + i);
+            copy16_async(to + (HT == ATTN_MMA ? attn_swizzled(i, shift) : i), from + i);
         if (TYPE == TERN_KV_I8 && t % 2 == 0 && threadIdx.x < SCALES_BYTES / 16) {
             uint8_t *scales = (uint8_t *)(void *)s.scales + (size_t)(t / 2 % 2) * SCALES_BYTES;
             copy16_async(scales + 16 * threadIdx.x, page + 2 * bytes + 16 * threadIdx.x);
@@ -128,6 +143,7 @@ static __device__ inline void load_rows(const attn_job &job, const attn_smem &s,
                                         const attn_work &w)
 {
     const int hd = job.a.view.hd;
+    if (HT == ATTN_MMA) attn_clear_rows(s, w.rows, hd);
     for (int row = warp_index(); row < w.rows; row += ATTN_WARPS) {
         const int token = w.token + row / w.heads;
         const float *q = job.a.q + token * job.a.ldq + (w.head + row % w.heads) * hd;
@@ -144,9 +160,11 @@ static __device__ inline void load_rows(const attn_job &job, const attn_smem &s,
         float largest = 0.0f;
         for (int d = warp_lane(); d < hd; d += WARP_LANES) largest = max_of(largest, fabsf(q[d]));
         const float range = quant_range(warp_max(largest), 1.0f), factor = 127.0f / range;
-        int8_t *q8 = (int8_t *)s.q + first;
-        for (int d = warp_lane(); d < hd; d += WARP_LANES)
-            q8[(d / 4 * HT + place) * 4 + d % 4] = (int8_t)round_clamp(q[d] * factor, 127.0f);
+        int8_t *q8 = (int8_t *)s.q + (HT == ATTN_MMA ? 4 * row * attn_ldq(hd) : first);
+        for (int d = warp_lane(); d < hd; d += WARP_LANES) {
+            const int at = HT == ATTN_MMA ? d : (d / 4 * HT + place) * 4 + d % 4;
+            q8[at] = (int8_t)round_clamp(q[d] * factor, 127.0f);
+        }
         if (warp_lane() == 0) s.row[row].sq_c = (range / 127.0f) * job.a.c;
     }
 }
@@ -154,21 +172,23 @@ static __device__ inline void load_rows(const attn_job &job, const attn_smem &s,
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
 /* The totals: o * (1/l), or the states m, l, o. */
+template <int HT>
 static __device__ inline void write_rows(const attn_job &job, const attn_smem &s,
                                          const attn_work &w)
 {
     const int hd = job.a.view.hd;
     for (int i = (int)threadIdx.x; i < w.rows * hd; i += ATTN_THREADS) {
         const int row = i / hd, d = i % hd;
+        const float total = s.total[i + row * attn_pitch<HT>::O_GAP];
         const int token = w.token + row / w.heads, head = w.head + row % w.heads;
         const attn_row *r = &s.row[row];
         if (job.split.n_units == 0) {
-            job.a.o[token * job.a.ldo + head * hd + d] = s.total[i] * (1.0f / r->total_l);
+            job.a.o[token * job.a.ldo + head * hd + d] = total * (1.0f / r->total_l);
             continue;
         }
         const int64_t state = ((int64_t)token * job.a.h + head) * job.split.n_units + blockIdx.z;
         float *to = job.a.parts + state * job.a.ld_parts;
-        to[2 + d] = s.total[i];
+        to[2 + d] = total;
         if (d == 0) {
             to[0] = r->total_m;
             to[1] = r->total_l;
@@ -180,17 +200,31 @@ template <int HT, tern_kv_type TYPE>
 static __device__ inline void scores(const attn_smem &s, const uint8_t *tile, const float *sk,
                                      const attn_work &w, int hd)
 {
-    if (TYPE == TERN_KV_F16)
+    if constexpr (HT == ATTN_MMA)
+        attn_scores_mma(s, tile, sk, w.rows, hd);
+    else if constexpr (TYPE == TERN_KV_F16)
         attn_scores_f16<HT>(s, (const uint16_t *)(const void *)tile, w.rows, hd);
     else
         attn_scores_i8<HT>(s, (const uint32_t *)(const void *)tile, sk, w.rows, hd);
 }
 
 template <int HT, tern_kv_type TYPE>
-static __device__ inline void values(const attn_smem &s, const uint8_t *tile, const attn_work &w,
-                                     int hd, attn_step step)
+static __device__ inline void softmax(const attn_smem &s, int rows, const float *sv, attn_step step)
 {
-    if (TYPE == TERN_KV_F16)
+    if constexpr (HT == ATTN_MMA)
+        attn_softmax_mma(s, rows, sv, step);
+    else
+        attn_softmax(s, rows, TYPE == TERN_KV_I8 ? sv : NULL, step);
+}
+
+template <int HT, tern_kv_type TYPE>
+static __device__ inline void values(const attn_job &job, const attn_smem &s, const uint8_t *tile,
+                                     const attn_work &w, attn_step step)
+{
+    const int hd = job.a.view.hd;
+    if constexpr (HT == ATTN_MMA)
+        attn_values_mma(s, tile, w.rows, hd, job.line_shift, step);
+    else if constexpr (TYPE == TERN_KV_F16)
         attn_values_f16<HT>(s, (const uint16_t *)(const void *)tile, w.rows, hd, step);
     else
         attn_values_i8<HT>(s, (const uint32_t *)(const void *)tile, w.rows, hd, step);
@@ -199,9 +233,9 @@ static __device__ inline void values(const attn_smem &s, const uint8_t *tile, co
 template <int HT, tern_kv_type TYPE>
 static __device__ inline void fold_run(const attn_job &job, const attn_work &w)
 {
-    const attn_smem s = smem_of(job, w.rows);
+    const attn_smem s = smem_of<HT>(job, w.rows);
     const int hd = job.a.view.hd, n_tiles = 2 * (w.end - w.begin);
-    for (int t = 0; t < job.depth; t++) stage<TYPE>(job, s, w, t);
+    for (int t = 0; t < job.depth; t++) stage<HT, TYPE>(job, s, w, t);
     load_rows<HT, TYPE>(job, s, w);
     for (int t = 0; t < n_tiles; t++) {
         if (job.depth == 2)
@@ -212,23 +246,25 @@ static __device__ inline void fold_run(const attn_job &job, const attn_work &w)
         const int block = w.begin + t / 2;
         const attn_step step = {block, w.begin,
                                 min(w.pos + 1 - block * TERN_PAGE_TOK, TERN_PAGE_TOK)};
-        const uint8_t *tile = s.tiles + (size_t)(t % job.depth) * tile_bytes(job.a.view);
+        const uint8_t *tile = s.tiles + (size_t)(t & (job.depth - 1)) * tile_bytes(job.a.view);
         const float *sk = s.scales + t / 2 % 2 * 2 * TERN_PAGE_TOK, *sv = sk + TERN_PAGE_TOK;
         if (t % 2 == 0)
             scores<HT, TYPE>(s, tile, sk, w, hd);
         else
-            values<HT, TYPE>(s, tile, w, hd, step);
+            values<HT, TYPE>(job, s, tile, w, step);
         __syncthreads();
-        stage<TYPE>(job, s, w, t + job.depth);
-        if (t % 2 == 0) attn_softmax(s, w.rows, TYPE == TERN_KV_I8 ? sv : NULL, step);
+        stage<HT, TYPE>(job, s, w, t + job.depth);
+        if (t % 2 == 0) softmax<HT, TYPE>(s, w.rows, sv, step);
     }
-    write_rows(job, s, w);
+    write_rows<HT>(job, s, w);
     __syncthreads();
 }
 
-/* Seven CTAs an SM are 72 registers a thread; left alone, sm_86 spills for an eighth. */
+/* Seven CTAs an SM are 72 registers a thread; left alone, sm_86 spills for an eighth. With tensor
+ * cores shared memory leaves room for five (hd = 128, sm_90), so 102. */
 template <int HT, tern_kv_type TYPE>
-static __global__ void __launch_bounds__(ATTN_THREADS, 7) attn_kernel(attn_job job)
+static __global__ void __launch_bounds__(ATTN_THREADS, HT == ATTN_MMA ? 5 : 7)
+    attn_kernel(attn_job job)
 {
     after_predecessor();
     const int first = (int)blockIdx.x * job.tokens, limit = min(first + job.tokens, job.a.n_tok);
@@ -243,50 +279,62 @@ static __global__ void __launch_bounds__(ATTN_THREADS, 7) attn_kernel(attn_job j
 
 #define CTAS_PER_SM 4 /* that tokens sharing a CTA must leave */
 
+/* How a launch divides its work; HT is what the kernel's threads take. */
+template <int HT, tern_kv_type TYPE> static cudaError_t launch_rows(attn_job job, const target &to)
+{
+    const int all = job.a.h / job.a.view.kv, heads = all < ATTN_HEADS ? all : ATTN_HEADS;
+    const int units = job.split.n_units > 0 ? job.split.n_units : 1;
+    job.depth = 2;
+    if (smem_bytes<HT>(job, job.tokens * heads) > (size_t)to.smem_bytes) job.depth = 1;
+    const dim3 grid(blocks_of(job.a.n_tok, job.tokens),
+                    (unsigned)(job.a.view.kv * job.head_tiles), (unsigned)units);
+    return launch(attn_kernel<HT, TYPE>, job, grid, dim3(ATTN_THREADS),
+                  smem_bytes<HT>(job, job.tokens * heads), to);
+}
+
 /* Tokens of a CTA: as many as rows allow while there is work for all SMs. */
-static int tokens_of(const attn_job &job, int heads, const target &to)
+template <int HT> static int tokens_of(const attn_job &job, int heads, const target &to)
 {
     int tokens = job.split.n_units > 0 ? 1 : ATTN_ROWS / heads;
     while (tokens > 1) {
         const int64_t ctas = (int64_t)job.a.n_tok / tokens * job.a.view.kv * job.head_tiles;
         if (ctas >= CTAS_PER_SM * to.n_sm &&
-            smem_bytes(job, tokens * heads) <= (size_t)to.smem_bytes)
+            smem_bytes<HT>(job, tokens * heads) <= (size_t)to.smem_bytes)
             break;
         tokens /= 2;
     }
     return tokens;
 }
 
-/* The kernel whose threads take as many rows at once as divide the heads; four only when there are
- * rows enough for all warps. */
-template <tern_kv_type TYPE> static void (*kernel_of(int heads, int tokens))(attn_job)
+/* As many rows at once as divide the heads; four only when there are rows enough for all warps. */
+template <tern_kv_type TYPE>
+static cudaError_t launch_threads(attn_job job, int heads, const target &to)
 {
-    if (heads % 4 == 0 && tokens > 1) return attn_kernel<4, TYPE>;
-    return heads % 2 == 0 ? attn_kernel<2, TYPE> : attn_kernel<1, TYPE>;
+    const int all = job.a.h / job.a.view.kv;
+    job.tokens = tokens_of<1>(job, heads, to);
+    if (all % 4 == 0 && job.tokens > 1) return launch_rows<4, TYPE>(job, to);
+    return all % 2 == 0 ? launch_rows<2, TYPE>(job, to) : launch_rows<1, TYPE>(job, to);
 }
 
+/* Tokens of a prompt over i8 pages share tensor cores, where lines of V are 32, 64, ... words. */
 static cudaError_t launch_job(attn_job job, const target &to)
 {
-    const int kv = job.a.view.kv, all = job.a.h / kv;
-    const int heads = all < ATTN_HEADS ? all : ATTN_HEADS;
-    const int units = job.split.n_units > 0 ? job.split.n_units : 1;
+    const int all = job.a.h / job.a.view.kv, heads = all < ATTN_HEADS ? all : ATTN_HEADS;
+    const int hd = job.a.view.hd;
     job.head_tiles = (all + ATTN_HEADS - 1) / ATTN_HEADS;
     job.depth = 1;
-    job.tokens = tokens_of(job, heads, to);
-    job.depth = 2;
-    if (smem_bytes(job, job.tokens * heads) > (size_t)to.smem_bytes) job.depth = 1;
-    void (*kernel)(attn_job) = job.a.view.type == TERN_KV_F16
-                                   ? kernel_of<TERN_KV_F16>(all, job.tokens)
-                                   : kernel_of<TERN_KV_I8>(all, job.tokens);
-    const dim3 grid(blocks_of(job.a.n_tok, job.tokens), (unsigned)(kv * job.head_tiles),
-                    (unsigned)units);
-    return launch(kernel, job, grid, dim3(ATTN_THREADS), smem_bytes(job, job.tokens * heads), to);
+    job.head_bytes = job.a.view.page_bytes / (size_t)job.a.view.kv;
+    if (job.a.view.type == TERN_KV_F16) return launch_threads<TERN_KV_F16>(job, heads, to);
+    for (job.line_shift = 2; 4 * hd >> job.line_shift > 1;) job.line_shift++;
+    if (hd >= 32 && (hd & (hd - 1)) == 0) job.tokens = tokens_of<ATTN_MMA>(job, heads, to);
+    return job.tokens > 1 ? launch_rows<ATTN_MMA, TERN_KV_I8>(job, to)
+                          : launch_threads<TERN_KV_I8>(job, heads, to);
 }
 
 cudaError_t launch_attn(const attn_args &a, const target &to)
 {
     if (a.n_tok == 0) return cudaSuccess;
-    attn_job job = {a, tern_cuda_attn_split_of(a.n_tok, a.view.kv, a.n_groups), 0, 0, 0};
+    attn_job job = {a, tern_cuda_attn_split_of(a.n_tok, a.view.kv, a.n_groups), 0, 0, 0, 0, 0};
     cudaError_t status = launch_job(job, to);
     if (status != cudaSuccess || job.split.n_units == 0) return status;
     merge_job merge = {{a.parts, a.ld_parts, a.view.pos, a.o, a.ldo, a.n_tok, a.h, a.view.hd,
@@ -299,7 +347,7 @@ cudaError_t launch_attn(const attn_args &a, const target &to)
 cudaError_t launch_attn_part(const attn_args &a, const target &to)
 {
     if (a.n_tok == 0) return cudaSuccess;
-    attn_job job = {a, {a.n_groups, 0}, 0, 0, 0};
+    attn_job job = {a, {a.n_groups, 0}, 0, 0, 0, 0, 0};
     return launch_job(job, to);
 }
 

@@ -15,6 +15,14 @@ namespace TERN_GPU {
 #define ATTN_ROWS 16               /* heads times tokens of a CTA, at most */
 #define ATTN_COLS (2 * WARP_LANES) /* components that a warp takes at a time, two a lane */
 
+/* The number of rows that a thread takes at once, HT: 1, 2, 4, or all of the CTA's by tensor cores
+ * (attn_mma.cuh), where the rows of p and of o lie apart. */
+#define ATTN_MMA ATTN_ROWS
+template <int HT> struct attn_pitch {
+    static constexpr int P = TERN_PAGE_TOK + (HT == ATTN_MMA ? 4 : 0); /* floats of a row of p */
+    static constexpr int O_GAP = HT == ATTN_MMA ? 4 : 0;               /* floats behind one of o */
+};
+
 /* How a new state joins those before it: keep = w(mA - m), add = w(mB - m). */
 struct attn_factors {
     float keep, add;
@@ -49,14 +57,13 @@ struct attn_row {
 };
 
 /* The shared memory of a CTA. q: f16 pages q' f32 [rows/HT][hd][HT], i8 pages q8 as words
- * [rows/HT][hd/4][HT], where HT is the number of rows that a thread takes at once. p: scores of
- * the block, then f16 the weights p_j; i8 in the first half of a row the planes a and b of
- * u_j = 128*a + b, s8 [2][64]. */
+ * [rows/HT][hd/4][HT], by tensor cores [16][hd/4 + 4]. p: scores of the block, then f16 the weights
+ * p_j; i8 in the first half of a row the planes a and b of u_j = 128*a + b, s8 [2][64]. */
 struct attn_smem {
     uint8_t *tiles;       /* [depth] tiles of K or V, in turn */
     float *scales;        /* i8: [2][sk [64], sv [64]] of even and odd blocks */
-    float *q, *p;         /* [rows][hd], [rows][TERN_PAGE_TOK] */
-    float *group, *total; /* o of the folds so far, [rows][hd] each */
+    float *q, *p;         /* [rows][hd], [rows][P] */
+    float *group, *total; /* o of the folds so far, [rows][hd + O_GAP] each */
     attn_row *row;        /* [rows] */
 };
 

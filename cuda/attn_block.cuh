@@ -72,20 +72,35 @@ static __device__ inline bool in_first_group(attn_step step)
     return step.block / TERN_GROUP_PAGES == step.begin / TERN_GROUP_PAGES;
 }
 
-/* o of a block, components c and c + 1 of a row, into the group, and the group's into the total.
- * A row that ended before this block has nothing to add. */
-static __device__ inline void attn_fold(const attn_smem &s, int row, int at, const float o[2],
+/* N floats, 2 or 4, aligned to all of them. */
+template <int N> static __device__ inline void copy_floats(float *to, const float *from)
+{
+    if (N == 4)
+        *(float4 *)(void *)to = *(const float4 *)(const void *)from;
+    else
+        *(float2 *)(void *)to = *(const float2 *)(const void *)from;
+}
+
+/* o of a block, N components of a row, into the group, and the group's into the total. A row that
+ * ended before this block has nothing to add. */
+template <int N>
+static __device__ inline void attn_fold(const attn_smem &s, int row, int at, float o[N],
                                         attn_step step)
 {
     const attn_row *r = &s.row[row];
     if (step.block >= r->end) return;
-    float *group = s.group + at, *total = s.total + at;
-    for (int i = 0; i < 2; i++) {
-        const float v = begins_group(step) ? o[i] : attn_join_o(group[i], o[i], r->block);
-        group[i] = v;
-        if (!ends_group(step, r)) continue;
-        total[i] = in_first_group(step) ? v : attn_join_o(total[i], v, r->group);
+    float before[N];
+    if (!begins_group(step)) {
+        copy_floats<N>(before, s.group + at);
+        for (int i = 0; i < N; i++) o[i] = attn_join_o(before[i], o[i], r->block);
     }
+    copy_floats<N>(s.group + at, o);
+    if (!ends_group(step, r)) return;
+    if (!in_first_group(step)) {
+        copy_floats<N>(before, s.total + at);
+        for (int i = 0; i < N; i++) o[i] = attn_join_o(before[i], o[i], r->group);
+    }
+    copy_floats<N>(s.total + at, o);
 }
 
 /* o_d of f16 pages: an item is HT rows and 64 components, a lane has two. Keys from n on have p = 0
@@ -114,7 +129,7 @@ static __device__ inline void attn_values_f16(const attn_smem &s, const uint16_t
                 }
             }
         }
-        for (int h = 0; h < HT; h++) attn_fold(s, row + h, (row + h) * hd + c, o[h], step);
+        for (int h = 0; h < HT; h++) attn_fold<2>(s, row + h, (row + h) * hd + c, o[h], step);
     }
 }
 
@@ -141,9 +156,9 @@ static __device__ inline void attn_values_i8(const attn_smem &s, const uint32_t 
         }
         for (int h = 0; h < HT; h++) {
             const float unit = s.row[row + h].unit;
-            const float o[2] = {(float)(128 * a[h][0] + b[h][0]) * unit,
-                                (float)(128 * a[h][1] + b[h][1]) * unit};
-            attn_fold(s, row + h, (row + h) * hd + c, o, step);
+            float o[2] = {(float)(128 * a[h][0] + b[h][0]) * unit,
+                          (float)(128 * a[h][1] + b[h][1]) * unit};
+            attn_fold<2>(s, row + h, (row + h) * hd + c, o, step);
         }
     }
 }
