@@ -79,7 +79,7 @@ static cublasStatus_t describe(product *p, const gemm_rig *rig, gemm_side side, 
     return s;
 }
 
-cudaError_t gemm_baseline_launch(gemm_rig *rig, gemm_side side)
+cudaError_t gemm_baseline_launch(gemm_rig *rig, gemm_side side, int copy)
 {
     const gemm_baseline *b = rig->baseline;
     const product *p = &b->of[side];
@@ -88,20 +88,20 @@ cudaError_t gemm_baseline_launch(gemm_rig *rig, gemm_side side)
     const bool half = side == GEMM_FP16;
     const void *alpha = half ? (const void *)&f_alpha : &i_alpha;
     const void *beta = half ? (const void *)&f_beta : &i_beta;
-    return status_of(cublasLtMatmul(b->handle, p->desc, alpha, half ? rig->w16 : rig->w8, p->w,
-                                    half ? rig->x16 : rig->q, p->x, beta, rig->y, p->y, rig->y,
-                                    p->y, &p->algo, b->workspace, WORKSPACE_BYTES,
-                                    rig->to.stream));
+    const uint8_t *w = (half ? rig->w16 : rig->w8) + (size_t)copy * rig->copy_bytes[side];
+    return status_of(cublasLtMatmul(b->handle, p->desc, alpha, w, p->w, half ? rig->x16 : rig->q,
+                                    p->x, beta, rig->y, p->y, rig->y, p->y, &p->algo, b->workspace,
+                                    WORKSPACE_BYTES, rig->to.stream));
 }
 
 /* Milliseconds of a few launches; a candidate that does not run takes for ever. */
 static float try_candidate(gemm_rig *rig, gemm_side side, cudaEvent_t begin, cudaEvent_t end)
 {
     float ms = 1e30f;
-    cudaError_t error = gemm_baseline_launch(rig, side);
+    cudaError_t error = gemm_baseline_launch(rig, side, 0);
     if (error == cudaSuccess) error = cudaEventRecord(begin, rig->to.stream);
     for (int i = 0; i < TRIALS && error == cudaSuccess; i++)
-        error = gemm_baseline_launch(rig, side);
+        error = gemm_baseline_launch(rig, side, 0);
     if (error == cudaSuccess) error = cudaEventRecord(end, rig->to.stream);
     if (error == cudaSuccess) error = cudaEventSynchronize(end);
     if (error == cudaSuccess) error = cudaEventElapsedTime(&ms, begin, end);

@@ -89,6 +89,28 @@ static float half_value(uint16_t h)
     return exponent == 31 ? NAN : h & 0x8000 ? -v : v;
 }
 
+#ifdef TERN_EMU
+#define ALL_COPIES_BYTES ((size_t)1)
+#else
+#define ALL_COPIES_BYTES ((size_t)160 << 20) /* three times the L2 of an H200 */
+#endif
+#define MAX_COPIES 256
+
+/* Two copies of a side's weights on the device, or as many as no L2 holds. */
+static cudaError_t upload_copies(uint8_t **out, gemm_rig *rig, gemm_side side, const void *from,
+                                 size_t bytes)
+{
+    const size_t wanted = ALL_COPIES_BYTES / bytes + 1;
+    const int copies = wanted < 2 ? 2 : wanted > MAX_COPIES ? MAX_COPIES : (int)wanted;
+    rig->copies[side] = copies;
+    rig->copy_bytes[side] = bytes;
+    cudaError_t error = cudaMalloc((void **)out, (size_t)copies * bytes);
+    for (int i = 0; i < copies && error == cudaSuccess; i++)
+        error = cudaMemcpy(*out + (size_t)i * bytes, i ? (const void *)*out : from, bytes,
+                           i ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice);
+    return error;
+}
+
 static cudaError_t upload_baseline(gemm_rig *rig)
 {
     const size_t k = (size_t)rig->k_pad, n_w = (size_t)rig->n_out * k, n_x = (size_t)rig->max_t * k;
@@ -102,9 +124,9 @@ static cudaError_t upload_baseline(gemm_rig *rig)
             bytes[i] = (int8_t)w;
             halves[i] = half_of(w);
         }
-        error = upload(&rig->w16, halves, 2 * n_w);
+        error = upload_copies(&rig->w16, rig, GEMM_FP16, halves, 2 * n_w);
     }
-    if (error == cudaSuccess) error = upload(&rig->w8, bytes, n_w);
+    if (error == cudaSuccess) error = upload_copies(&rig->w8, rig, GEMM_INT8, bytes, n_w);
     if (error == cudaSuccess) {
         for (size_t i = 0; i < n_x; i++) halves[i] = half_of(rig->q_host[i]);
         error = upload(&rig->x16, halves, 2 * n_x);
@@ -119,7 +141,7 @@ static cudaError_t upload_tern(gemm_rig *rig)
     const size_t t = (size_t)rig->max_t, n = (size_t)rig->n_out;
     const size_t scratch = tern_cuda_linear_scratch(rig->max_t, rig->n_out, rig->k);
     const size_t tickets = TERN_CUDA_TICKETS * sizeof(unsigned);
-    cudaError_t error = upload(&rig->w, rig->codes, code_bytes(rig));
+    cudaError_t error = upload_copies(&rig->w, rig, GEMM_TERN, rig->codes, code_bytes(rig));
     if (error == cudaSuccess) error = upload(&rig->q, rig->q_host, t * (size_t)rig->k_pad);
     if (error == cudaSuccess) error = upload(&rig->scales, rig->scale_host, (n + t) * 4);
     if (error == cudaSuccess) error = upload(&rig->sums, rig->sum_host, t * 4);
@@ -171,13 +193,14 @@ void gemm_rig_close(gemm_rig *rig)
     rig->sum_host = NULL;
 }
 
-cudaError_t gemm_launch(gemm_rig *rig, gemm_side side, int t)
+cudaError_t gemm_launch(gemm_rig *rig, gemm_side side, int t, int copy)
 {
-    if (side != GEMM_TERN) return gemm_baseline_launch(rig, side);
+    if (side != GEMM_TERN) return gemm_baseline_launch(rig, side, copy);
+    const uint8_t *w = rig->w + (size_t)copy * rig->copy_bytes[side];
     linear_args a = {};
     a.q = quant_view{(int8_t *)rig->q, (float *)rig->scales + rig->n_out, (int32_t *)rig->sums,
                      rig->k_pad};
-    a.w = ternary_view{(const uint32_t *)rig->w, (const float *)rig->scales, rig->n_out,
+    a.w = ternary_view{(const uint32_t *)(const void *)w, (const float *)rig->scales, rig->n_out,
                        rig->k_pad};
     a.y = (float *)rig->y;
     a.ldy = rig->n_out;
@@ -220,7 +243,7 @@ cudaError_t gemm_verify(gemm_check *out, gemm_rig *rig, gemm_side side, int t)
 {
     const size_t row_bytes = (size_t)rig->n_out * (side == GEMM_FP16 ? 2 : 4);
     cudaError_t error = cudaMemsetAsync(rig->y, 0xff, (size_t)t * row_bytes, rig->to.stream);
-    if (error == cudaSuccess) error = gemm_launch(rig, side, t);
+    if (error == cudaSuccess) error = gemm_launch(rig, side, t, rig->copies[side] - 1);
     if (error == cudaSuccess) error = cudaStreamSynchronize(rig->to.stream);
     const int tokens[] = {0, t / 3, t - 1};
     *out = GEMM_RIGHT;
@@ -234,7 +257,7 @@ cudaError_t gemm_verify(gemm_check *out, gemm_rig *rig, gemm_side side, int t)
 
 #ifdef TERN_EMU /* an emulated device has no baseline */
 cudaError_t gemm_baseline_open(gemm_rig *) { return cudaErrorInvalidValue; }
-cudaError_t gemm_baseline_launch(gemm_rig *, gemm_side) { return cudaErrorInvalidValue; }
+cudaError_t gemm_baseline_launch(gemm_rig *, gemm_side, int) { return cudaErrorInvalidValue; }
 void gemm_baseline_close(gemm_rig *) {}
 #endif
 

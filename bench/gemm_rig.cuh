@@ -24,6 +24,8 @@ struct gemm_rig {
     int32_t *sum_host;        /* host [max_t] */
     uint8_t *w, *q, *scales, *sums, *y, *partial, *tickets; /* device */
     uint8_t *w16, *x16, *w8;  /* device: weights and activations as fp16, weights as int8 */
+    int copies[GEMM_N_SIDES]; /* of each side's weights, equal, one behind the other */
+    size_t copy_bytes[GEMM_N_SIDES];
     gemm_baseline *baseline;
 };
 
@@ -31,18 +33,18 @@ struct gemm_rig {
 cudaError_t gemm_rig_open(gemm_rig *rig, int k, int n_out, int max_t);
 void gemm_rig_close(gemm_rig *rig);
 
-/* Launches a side once; the stream is rig->to.stream. */
-cudaError_t gemm_launch(gemm_rig *rig, gemm_side side, int t);
+/* Launches a side once with one copy of its weights; the stream is rig->to.stream. */
+cudaError_t gemm_launch(gemm_rig *rig, gemm_side side, int t, int copy);
 
-/* Launches a side and compares rows of its result with the known answer: W1.58A8 and int8 to the
- * bit, fp16 to its rounding. */
+/* Launches a side with the last copy of its weights and compares rows of its result with the known
+ * answer: W1.58A8 and int8 to the bit, fp16 to its rounding. */
 cudaError_t gemm_verify(gemm_check *out, gemm_rig *rig, gemm_side side, int t);
 
 /* cuBLASLt's side. Prepare chooses the fastest of the heuristic list for t tokens;
  * cudaErrorNotSupported where the list is empty. */
 cudaError_t gemm_baseline_open(gemm_rig *rig);
 cudaError_t gemm_baseline_prepare(gemm_rig *rig, gemm_side side, int t);
-cudaError_t gemm_baseline_launch(gemm_rig *rig, gemm_side side);
+cudaError_t gemm_baseline_launch(gemm_rig *rig, gemm_side side, int copy);
 void gemm_baseline_close(gemm_rig *rig);
 
 /* Fills in n_samples and ns of the sides that are right. */

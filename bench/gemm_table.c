@@ -12,7 +12,7 @@ const char *gemm_side_name(gemm_side side)
 
 const char *gemm_mode_name(gemm_mode mode)
 {
-    static const char *const names[] = {"cold", "hot", "graph", "host"};
+    static const char *const names[] = {"cold", "hot", "graph", "stream", "host"};
     return names[mode];
 }
 
@@ -138,14 +138,14 @@ static void markdown_case(FILE *out, const gemm_conditions *x, const gemm_case *
 
 static void markdown_leads(FILE *out, const gemm_case *cases, int n)
 {
-    fprintf(out, "\n| product | lead over | cold ends at M | hot | graph |\n"
-            "|---|---|--:|--:|--:|\n");
+    fprintf(out, "\n| product | lead over | cold ends at M | hot | graph | stream |\n"
+            "|---|---|--:|--:|--:|--:|\n");
     for (int at = 0; at < n;) {
         const int length = product_length(&cases[at], n - at);
         for (int s = GEMM_FP16; s < GEMM_N_SIDES; s++) {
             fprintf(out, "| %s %s | %s |", cases[at].preset, cases[at].matrix,
                     gemm_side_name((gemm_side)s));
-            for (int m = GEMM_COLD; m <= GEMM_GRAPH; m++) {
+            for (int m = GEMM_COLD; m < GEMM_HOST; m++) {
                 const int ends =
                     gemm_lead_ends(&cases[at], length, (gemm_side)s, (gemm_mode)m);
                 if (ends)

@@ -20,9 +20,17 @@ extern "C" {
 
 typedef enum gemm_side { GEMM_TERN, GEMM_FP16, GEMM_INT8, GEMM_N_SIDES } gemm_side;
 
-/* Cold: L2 flushed before each launch. Hot: launches in a row, one by one, and as a graph. Host:
- * what one launch costs the CPU. */
-typedef enum gemm_mode { GEMM_COLD, GEMM_HOT, GEMM_GRAPH, GEMM_HOST, GEMM_N_MODES } gemm_mode;
+/* Cold: L2 flushed before each launch. Hot: launches in a row, one by one, and as a graph. Stream:
+ * a graph in which every launch reads weights of its own, more of them than L2 holds, as the
+ * products of a decode step do. Host: what one launch costs the CPU. */
+typedef enum gemm_mode {
+    GEMM_COLD,
+    GEMM_HOT,
+    GEMM_GRAPH,
+    GEMM_STREAM,
+    GEMM_HOST,
+    GEMM_N_MODES
+} gemm_mode;
 
 typedef enum gemm_check { GEMM_ABSENT, GEMM_RIGHT, GEMM_WRONG } gemm_check;
 

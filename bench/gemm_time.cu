@@ -26,10 +26,12 @@ static cudaError_t elapsed(double *ns, const stopwatch *w, int launches)
     return error;
 }
 
-static cudaError_t launch_all(gemm_rig *rig, gemm_side side, int t, int launches)
+/* The first `copies` copies of the weights in turn. */
+static cudaError_t launch_all(gemm_rig *rig, gemm_side side, int t, int launches, int copies)
 {
     cudaError_t error = cudaSuccess;
-    for (int i = 0; i < launches && error == cudaSuccess; i++) error = gemm_launch(rig, side, t);
+    for (int i = 0; i < launches && error == cudaSuccess; i++)
+        error = gemm_launch(rig, side, t, i % copies);
     return error;
 }
 
@@ -37,7 +39,7 @@ static cudaError_t time_cold(double *ns, gemm_rig *rig, const stopwatch *w, gemm
 {
     cudaError_t error = cudaMemsetAsync(w->flush, 0, FLUSH_BYTES, rig->to.stream);
     if (error == cudaSuccess) error = cudaEventRecord(w->begin, rig->to.stream);
-    if (error == cudaSuccess) error = gemm_launch(rig, side, t);
+    if (error == cudaSuccess) error = gemm_launch(rig, side, t, 0);
     if (error == cudaSuccess) error = cudaEventRecord(w->end, rig->to.stream);
     return error == cudaSuccess ? elapsed(ns, w, 1) : error;
 }
@@ -46,23 +48,23 @@ static cudaError_t time_cold(double *ns, gemm_rig *rig, const stopwatch *w, gemm
 static cudaError_t time_hot(double *ns, double *host_ns, gemm_rig *rig, const stopwatch *w,
                             gemm_side side, int t)
 {
-    cudaError_t error = gemm_launch(rig, side, t);
+    cudaError_t error = gemm_launch(rig, side, t, 0);
     if (error == cudaSuccess) error = cudaStreamSynchronize(rig->to.stream);
     if (error == cudaSuccess) error = cudaEventRecord(w->begin, rig->to.stream);
     const uint64_t begin = tern_now_ns();
-    if (error == cudaSuccess) error = launch_all(rig, side, t, w->launches);
+    if (error == cudaSuccess) error = launch_all(rig, side, t, w->launches, 1);
     *host_ns = (double)(tern_now_ns() - begin) / w->launches;
     if (error == cudaSuccess) error = cudaEventRecord(w->end, rig->to.stream);
     return error == cudaSuccess ? elapsed(ns, w, w->launches) : error;
 }
 
 static cudaError_t make_graph(cudaGraphExec_t *out, gemm_rig *rig, gemm_side side, int t,
-                              int launches)
+                              int launches, int copies)
 {
     cudaGraph_t graph = NULL;
     cudaError_t error = cudaStreamBeginCapture(rig->to.stream, cudaStreamCaptureModeThreadLocal);
     if (error != cudaSuccess) return error;
-    error = launch_all(rig, side, t, launches);
+    error = launch_all(rig, side, t, launches, copies);
     const cudaError_t ended = cudaStreamEndCapture(rig->to.stream, &graph);
     if (error == cudaSuccess) error = ended;
     if (error == cudaSuccess) error = cudaGraphInstantiate(out, graph, 0);
@@ -70,15 +72,18 @@ static cudaError_t make_graph(cudaGraphExec_t *out, gemm_rig *rig, gemm_side sid
     return error;
 }
 
-static cudaError_t time_graph(double *ns, gemm_rig *rig, const stopwatch *w, gemm_side side, int t)
+/* With several copies of the weights each is read once at least. */
+static cudaError_t time_graph(double *ns, gemm_rig *rig, const stopwatch *w, gemm_side side, int t,
+                              int copies)
 {
+    const int launches = copies > w->launches ? copies : w->launches;
     cudaGraphExec_t exec = NULL;
-    cudaError_t error = make_graph(&exec, rig, side, t, w->launches);
+    cudaError_t error = make_graph(&exec, rig, side, t, launches, copies);
     if (error == cudaSuccess) error = cudaGraphLaunch(exec, rig->to.stream);
     if (error == cudaSuccess) error = cudaEventRecord(w->begin, rig->to.stream);
     if (error == cudaSuccess) error = cudaGraphLaunch(exec, rig->to.stream);
     if (error == cudaSuccess) error = cudaEventRecord(w->end, rig->to.stream);
-    if (error == cudaSuccess) error = elapsed(ns, w, w->launches);
+    if (error == cudaSuccess) error = elapsed(ns, w, launches);
     if (exec) cudaGraphExecDestroy(exec);
     return error;
 }
@@ -86,7 +91,7 @@ static cudaError_t time_graph(double *ns, gemm_rig *rig, const stopwatch *w, gem
 static cudaError_t sample(gemm_case *c, gemm_rig *rig, const stopwatch *w, int at)
 {
     cudaError_t error = cudaSuccess;
-    for (int mode = GEMM_COLD; mode <= GEMM_GRAPH; mode++)
+    for (int mode = GEMM_COLD; mode < GEMM_HOST; mode++)
         for (int i = 0; i < GEMM_N_SIDES && error == cudaSuccess; i++) {
             const gemm_side side = (gemm_side)((i + at) % GEMM_N_SIDES);
             if (c->check[side] != GEMM_RIGHT) continue;
@@ -96,7 +101,8 @@ static cudaError_t sample(gemm_case *c, gemm_rig *rig, const stopwatch *w, int a
             else if (mode == GEMM_HOT)
                 error = time_hot(ns, &c->ns[side][GEMM_HOST][at], rig, w, side, c->t);
             else
-                error = time_graph(ns, rig, w, side, c->t);
+                error = time_graph(ns, rig, w, side, c->t,
+                                   mode == GEMM_STREAM ? rig->copies[side] : 1);
         }
     return error;
 }

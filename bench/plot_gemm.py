@@ -30,7 +30,7 @@ def main():
     from matplotlib import pyplot  # after the checks, which need no package
 
     prefix = sys.argv[2] if len(sys.argv) == 3 else "gemm"
-    for mode in ("cold", "hot", "graph"):
+    for mode in ("cold", "hot", "graph", "stream"):
         figure, axes = pyplot.subplots(figsize=(9, 6))
         for (product, side), (tokens, ratios) in lines_of(result["rows"], mode).items():
             style = "-" if "fp16" in side else "--"
