@@ -44,6 +44,9 @@ has "$markdown" 'KV i8, head i8' '| test | threads |' '| pp16 | 1 |' '| tg8 | 1 
 # Prompts of whole pages, again and again and side by side: none may be found in the prefix cache.
 "$tern" bench --preset tiny --pp 192 --tg 4 --depth 128 --batch 2 --reps 3 -t 1 > /dev/null
 
+# More sequences than wait in a queue by default.
+"$tern" bench --preset tiny --pp 0 --tg 2 --batch 100 --reps 1 -c 16 -t 1 > /dev/null
+
 chunks=$("$tern" bench $small --chunk 5)
 has "$chunks" '| pp16 | 1 |'
 

@@ -27,7 +27,7 @@ typedef struct tern_engine tern_engine;
 
 typedef struct tern_engine_options {
     tern_device_options device; /* for every device of the plan */
-    int n_queue;                /* requests that may wait; 0: 64 */
+    int n_queue;                /* requests that may wait; 0: 64, or n_seq where that is more */
     int n_spill_pages; /* host memory for pages of preempted requests; without it they recompute */
     tern_progress progress;     /* of loading */
 } tern_engine_options;

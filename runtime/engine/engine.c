@@ -165,7 +165,8 @@ int tern_engine_create(tern_engine **out, const tern_model *model, const tern_pl
     e->model = model;
     e->config = tern_model_config_of(model);
     e->plan = *plan;
-    e->n_queue = options->n_queue ? options->n_queue : DEFAULT_QUEUE;
+    const int n_seq = plan->workload.n_seq, least = n_seq > DEFAULT_QUEUE ? n_seq : DEFAULT_QUEUE;
+    e->n_queue = options->n_queue ? options->n_queue : least;
     e->next_id = 1;
     status = fill_engine(e, options, err);
     if (status != TERN_OK) {
