@@ -21,12 +21,19 @@ struct linear_job {
     int n_row_tiles, n_whole;    /* of the plan, for linear_wgmma.cu */
 };
 
-cudaError_t launch_linear_gemv(const linear_job &job, const tern_linear_plan &plan,
-                               const target &to);
+/* One token; where its q does not fit into shared memory, it is a job of linear_mma. */
+bool linear_gemv_fits(const linear_args &a, const target &to);
+cudaError_t launch_linear_gemv(const linear_args &a, const target &to);
 cudaError_t launch_linear_mma(const linear_job &job, const tern_linear_plan &plan,
                               const target &to);
 cudaError_t launch_linear_wgmma(const linear_job &job, const tern_linear_plan &plan,
                                 const target &to);
+
+/* Row groups of a matrix. */
+static inline int linear_groups(const ternary_view &w)
+{
+    return (w.n_out + TERN_CUDA_ROWS - 1) / TERN_CUDA_ROWS;
+}
 
 /* The first block of part `part` of k. */
 static __device__ inline int split_begin(const linear_job &job, int part)
