@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "cuda/cuda_program.cuh"
+#include "cuda/fusion.h"
 
 namespace TERN_GPU {
 
@@ -246,6 +247,22 @@ static void bind(gpu_op *to, const tern_op *op, const gpu_program *program,
     }
 }
 
+linear_fused_args gpu_fused_args(const gpu_op *ops)
+{
+    linear_fused_args a = {ops[0].u.norm_quant, ops[1].u.linear, {}};
+    if (ops[0].n_fused > 2) a.act = ops[2].u.act_mul;
+    return a;
+}
+
+static void fuse(gpu_program *program, const tern_op *ops, int n_ops, const gpu_device *device)
+{
+    for (int i = 0; i < n_ops; i++) {
+        gpu_op *op = &program->ops[i];
+        op->n_fused = device->fusion ? tern_cuda_fused(ops, n_ops, i) : 1;
+        if (op->n_fused > 1 && !linear_fused_fits(gpu_fused_args(op), device->to)) op->n_fused = 1;
+    }
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 static cudaError_t take_memory(gpu_program *program, cudaStream_t setup)
@@ -285,6 +302,7 @@ int gpu_program_create(tern_program **out, tern_device *device, const tern_op *o
         bind(&program->ops[i], &ops[i], program, limits);
         program->ops[i].part = tern_step_part_of(ops, n_ops, i);
     }
+    fuse(program, ops, n_ops, (const gpu_device *)device);
     program->n_ops = n_ops;
     while (program->n_graph_ops < n_ops && ops[program->n_graph_ops].kind != TERN_OP_PICK)
         program->n_graph_ops++;

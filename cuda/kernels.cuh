@@ -152,6 +152,17 @@ struct linear_args {
 };
 cudaError_t launch_linear(const linear_args &a, const target &to);
 
+/* For one token NORM_QUANT and the LINEAR that reads its q, and, where act.f is not 0, the ACT_MUL
+ * of its rows 0 .. f and f .. 2f (f a multiple of 16): all that they write, in one kernel. What is
+ * read and what is written may not overlap, and the gain may not change during a step. */
+struct linear_fused_args {
+    norm_quant_args norm;
+    linear_args linear;
+    act_mul_args act;
+};
+bool linear_fused_fits(const linear_fused_args &a, const target &to); /* into shared memory */
+cudaError_t launch_linear_fused(const linear_fused_args &a, const target &to);
+
 /* Whether the machine code that the device takes from this build has wgmma. Synchronous. */
 cudaError_t probe_wgmma(int *has, const target &to);
 
