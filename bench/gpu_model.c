@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "bench/kernel_facts.h"
+#include "cuda/attn_split.h"
 
 const char *model_bound_name(model_bound bound)
 {
@@ -238,19 +239,28 @@ static double head_ns(const tern_model_config *c, const model_step *s)
     return s->rows ? fmax(tensor, (table + logits) / GPU_READ_BYTES * 1e9) : 0;
 }
 
+/* A layer of one token: four LINEARs with their gaps, attention with its own. */
+static double one_token_ns(const tern_model_config *c, const model_step *s)
+{
+    const double blocks = ceil((s->first + 1.0) / TERN_PAGE_TOK);
+    const double fold = blocks > 1 ? ceil(blocks / TERN_GROUP_PAGES) * ATTN_FOLD_NS : 0;
+    return layer_fused_ns(c) + GPU_GAP_NS + ATTN_ROPE_NS + attention_ns(c, s) + fold;
+}
+
 double model_step_ns(const tern_model_config *c, const model_step *s)
 {
     const double q = (double)c->h * c->hd;
     const double columns = c->d + (q + 2.0 * c->kv * c->hd) + q + c->d + 2.0 * c->f + c->f;
-    const int one = s->n_tok == 1, row_kernels = one ? LAYER_ROW_KERNELS_FUSED : LAYER_ROW_KERNELS;
+    const int one = s->n_tok == 1;
+    const int merges = s->n_tok == s->n_seq && s->n_tok * c->kv < TERN_CUDA_ATTN_PAIRS;
     const double rows =
-        row_kernels * ROW_KERNEL_NS + 8.0 * s->n_tok * columns / GPU_L2_BYTES * 1e9;
-    const int kernels = (one ? LAYER_KERNELS_FUSED : LAYER_KERNELS) +
-                        (s->n_tok == s->n_seq && s->n_tok * c->kv < 128);
-    const double linears = one ? layer_fused_ns(c) - TERN_N_LAYER_MATRICES * GPU_GAP_NS
-                               : model_layer_ns(c, s->n_tok);
-    const double layer = kernels * GPU_GAP_NS + rows + attention_ns(c, s) + linears;
-    const double device = c->n_layers * layer + OUTER_KERNELS * GPU_GAP_NS + head_ns(c, s);
-    const double host = ((double)c->n_layers * kernels + OUTER_KERNELS) * GPU_HOST_LAUNCH_NS;
+        LAYER_ROW_KERNELS * ROW_KERNEL_NS + 8.0 * s->n_tok * columns / GPU_L2_BYTES * 1e9;
+    const double layer = one ? one_token_ns(c, s)
+                             : (LAYER_KERNELS + merges) * GPU_GAP_NS + rows + attention_ns(c, s) +
+                                   model_layer_ns(c, s->n_tok);
+    const int kernels = one ? LAYER_KERNELS_FUSED : LAYER_KERNELS + merges;
+    const int outer = one ? OUTER_KERNELS_FUSED : OUTER_KERNELS;
+    const double device = c->n_layers * layer + outer * GPU_GAP_NS + head_ns(c, s);
+    const double host = ((double)c->n_layers * kernels + outer) * GPU_HOST_LAUNCH_NS;
     return STEP_IN_GRAPH ? device : fmax(device, host);
 }

@@ -47,16 +47,22 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
 #define WGMMA_L2_BYTES 24.0      /* assumed: a clock and SM */
 #define WGMMA_EXCHANGE_BYTES 64.0 /* assumed: of sums, a clock and SM */
 
-/* A step: kernels of a layer (4 norms, 4 LINEARs, RoPE, attention, activation), and for one token,
- * where norms and activation are parts of the LINEARs; the merge where attention is split; row
- * kernels among them; kernels around the layers (embed, head quant, head, select, pick). */
+/* A step: kernels of a layer (4 norms, 4 LINEARs, RoPE, attention, activation; the merge where
+ * attention is split), and of one token (4 LINEARs, attention); row kernels among them; kernels
+ * around the layers (embed, head quant, head, select, pick), with one token the last layer's RoPE
+ * and merge. */
 #define LAYER_KERNELS 11
-#define LAYER_KERNELS_FUSED 6
+#define LAYER_KERNELS_FUSED 5
 #define LAYER_ROW_KERNELS 6
-#define LAYER_ROW_KERNELS_FUSED 1
 #define OUTER_KERNELS 5
+#define OUTER_KERNELS_FUSED 7
 #define STEP_IN_GRAPH 1        /* 1: launches cost the host nothing */
 #define ROW_KERNEL_NS 1500.0   /* assumed: of a norm, RoPE or activation without its bytes */
+
+/* Attention of one token (attn.cu): q rotated, k and v stored before the last block is asked for;
+ * then the states of up to eight blocks folded. */
+#define ATTN_ROPE_NS 400.0 /* assumed */
+#define ATTN_FOLD_NS 400.0 /* assumed: of eight blocks */
 
 /* Attention: warp instructions for one query head and a block of 64 positions, hd 128 (attn.cu). */
 #define ATTN_DECODE_F16 1050.0

@@ -135,6 +135,7 @@ static void bind_attn(gpu_op *to, const tern_op *op, const gpu_program *program,
         a->n_groups = tern_cuda_groups(limits->n_ctx);
         a->parts = (float *)(void *)(program->data + program->parts.scratch);
         a->ld_parts = pool->hd + 2;
+        a->tickets = (unsigned *)(void *)(program->data + program->parts.tickets);
         a->o = floats(&op->u.attn.o);
         a->ldo = op->u.attn.o.ld;
     } else {
@@ -254,12 +255,18 @@ linear_fused_args gpu_fused_args(const gpu_op *ops)
     return a;
 }
 
+static bool fits(const gpu_op *ops, const target &to)
+{
+    return ops->kind == TERN_OP_ROPE_KV ? attn_rope_fits(ops[1].u.attn)
+                                        : linear_fused_fits(gpu_fused_args(ops), to);
+}
+
 static void fuse(gpu_program *program, const tern_op *ops, int n_ops, const gpu_device *device)
 {
     for (int i = 0; i < n_ops; i++) {
         gpu_op *op = &program->ops[i];
         op->n_fused = device->fusion ? tern_cuda_fused(ops, n_ops, i) : 1;
-        if (op->n_fused > 1 && !linear_fused_fits(gpu_fused_args(op), device->to)) op->n_fused = 1;
+        if (op->n_fused > 1 && !fits(op, device->to)) op->n_fused = 1;
     }
 }
 

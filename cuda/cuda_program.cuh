@@ -66,7 +66,7 @@ struct gpu_program {
     int next_slot;
 };
 
-/* The operations from ops[0] on that are one kernel, as its arguments. */
+/* NORM_QUANT with what is fused to it, as the arguments of one kernel. */
 linear_fused_args gpu_fused_args(const gpu_op *ops);
 
 /* A fault word: kind in bits 0..1, operation in 2..7, layer + 1 in 8..23, vocabulary above. */

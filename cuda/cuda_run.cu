@@ -210,6 +210,12 @@ static bool is_fused(const run *r, const gpu_op *op)
 
 static cudaError_t run_fused(run *r, const gpu_op *op)
 {
+    if (op->kind == TERN_OP_ROPE_KV) {
+        attn_args attn = op[1].u.attn;
+        attn.rope = op->u.rope_kv.rope;
+        attn.n_tok = 1;
+        return launch_attn(attn, r->to);
+    }
     linear_fused_args a = gpu_fused_args(op);
     a.norm.n_tok = a.linear.n_tok = a.act.n_tok = 1;
     a.norm.fault.word = r->stream->fault;

@@ -65,6 +65,37 @@ static int same_place(const tern_span *a, const tern_span *b)
     return a->buffer == b->buffer && a->offset_bytes == b->offset_bytes;
 }
 
+/* Whether an operation reads there what a step may change. */
+static int reads(const tern_op *op, extent from)
+{
+    switch (op->kind) {
+    case TERN_OP_EMBED: return meets(&op->u.embed.ids, from);
+    case TERN_OP_NORM_QUANT: return meets(&op->u.norm_quant.x, from);
+    case TERN_OP_LINEAR:
+        return meets(&op->u.linear.q, from) ||
+               (op->u.linear.accumulate && meets(&op->u.linear.y, from));
+    case TERN_OP_ATTN: return meets(&op->u.attn.q, from) || pool_meets(&op->u.attn.pool, from);
+    case TERN_OP_ACT_MUL:
+        return meets(&op->u.act_mul.gate, from) || meets(&op->u.act_mul.up, from);
+    case TERN_OP_ROPE_KV:
+        return meets(&op->u.rope_kv.qkv, from) || meets(&op->u.rope_kv.rope, from);
+    default: return 1; /* not what a layer is made of */
+    }
+}
+
+/* Whether a LINEAR behind ops[i] writes the whole span anew before anything else reads it. */
+static int written_anew(const tern_op *ops, int n_ops, int i, const tern_span *s)
+{
+    for (int j = i + 1; j < n_ops; j++) {
+        if (reads(&ops[j], extent_of(s))) return 0;
+        const tern_span *y = &ops[j].u.linear.y;
+        if (ops[j].kind == TERN_OP_LINEAR && same_place(y, s) && y->ld == s->ld &&
+            y->cols == s->cols)
+            return 1;
+    }
+    return 0;
+}
+
 /* The gain is read before the kernels before this one have ended. */
 static int gain_is_constant(const tern_op *ops, int n_ops, const tern_span *gain)
 {
@@ -99,8 +130,29 @@ static int act_follows(const tern_op *ops, int n_ops, int i)
            !writes(&ops[i + 2], extent_of(&ops[i].u.norm_quant.x));
 }
 
+static int same_pool(const tern_kv_pool *a, const tern_kv_pool *b)
+{
+    return a->buffer == b->buffer && a->offset_bytes == b->offset_bytes && a->kv == b->kv &&
+           a->hd == b->hd && a->type == b->type;
+}
+
+static int attn_follows(const tern_op *ops, int n_ops, int i)
+{
+    const tern_op_rope_kv *rope = &ops[i].u.rope_kv;
+    if (i + 1 >= n_ops || ops[i + 1].kind != TERN_OP_ATTN) return 0;
+    const tern_op_attn *attn = &ops[i + 1].u.attn;
+    const extent o = extent_of(&attn->o);
+    return !rope->q_gain.buffer && !rope->k_gain.buffer && same_place(&rope->qkv, &attn->q) &&
+           rope->h == attn->h && same_pool(&rope->pool, &attn->pool) && !meets(&rope->qkv, o) &&
+           !meets(&rope->rope, o) && !pool_meets(&rope->pool, o) &&
+           !pool_meets(&rope->pool, extent_of(&rope->qkv)) &&
+           !pool_meets(&rope->pool, extent_of(&rope->rope)) &&
+           written_anew(ops, n_ops, i + 1, &rope->qkv);
+}
+
 int tern_cuda_fused(const tern_op *ops, int n_ops, int i)
 {
+    if (ops[i].kind == TERN_OP_ROPE_KV) return attn_follows(ops, n_ops, i) ? 2 : 1;
     if (!linear_follows(ops, n_ops, i)) return 1;
     return act_follows(ops, n_ops, i) ? 3 : 2;
 }

@@ -12,7 +12,8 @@ extern "C" {
 #endif
 
 /* How many operations from ops[i] on one kernel does: 2 for NORM_QUANT with the LINEAR of its q, 3
- * where an ACT_MUL of that LINEAR's two halves follows, else 1. */
+ * where an ACT_MUL of that LINEAR's two halves follows; 2 for ROPE_KV with the ATTN of its q, where
+ * nobody will see that qkv stayed as it was: a later LINEAR writes it anew. Else 1. */
 int tern_cuda_fused(const tern_op *ops, int n_ops, int i);
 
 #ifdef __cplusplus

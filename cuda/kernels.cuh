@@ -189,9 +189,13 @@ struct attn_args {
     float *parts;                /* ATTN: scratch of tern_cuda_attn_scratch() bytes;
                                     ATTN_PART: [n_tok * h * n_groups, ld_parts] */
     int64_t ld_parts;
+    unsigned *tickets;           /* ATTN: TERN_CUDA_TICKETS counters, as LINEAR's */
     float *o;                    /* ATTN: [n_tok, h*hd] */
     int64_t ldo;
+    const float *rope;           /* [n_ctx, hd]: q, k, v stand raw in a row of q, and the kernel
+                                    does ROPE_KV for its one token, but leaves them so; or NULL */
 };
+bool attn_rope_fits(const attn_args &a); /* whether `rope` may be given */
 cudaError_t launch_attn(const attn_args &a, const target &to);
 cudaError_t launch_attn_part(const attn_args &a, const target &to);
 

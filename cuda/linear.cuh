@@ -78,18 +78,10 @@ static __device__ inline void linear_store4(const linear_args &a, int t, int n, 
 }
 
 /* True in the last of the CTAs of tile `tile` that come here, after the partial sums of all of them
- * are written; the ticket is back at 0 then. Every thread calls it; *shared is a word of shared
- * memory. */
+ * are written. Every thread calls it; *shared is a word of shared memory. */
 static __device__ inline bool last_of_split(const linear_job &job, int tile, unsigned *shared)
 {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        const unsigned ticket = take_ticket(&job.a.tickets[tile]);
-        if (ticket == (unsigned)job.split - 1) job.a.tickets[tile] = 0;
-        *shared = ticket;
-    }
-    __syncthreads();
-    return *shared == (unsigned)job.split - 1;
+    return last_to_come(&job.a.tickets[tile], (unsigned)job.split, shared);
 }
 
 } /* namespace TERN_GPU */

@@ -1,5 +1,5 @@
-/* test_gpu_fusion.c - a layer on emulated GPUs with and without the fusion of neighbours: fewer
- * kernels for one token, the same bytes in all of the memory that the layer may see. */
+/* test_gpu_fusion.c - two layers on emulated GPUs with and without the fusion of neighbours: fewer
+ * kernels for one token, the same bytes in all of the memory that they may see. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -13,20 +13,23 @@
 
 enum {
     D = 80, H = 4, KV = 2, HD = 16, F = 144, QKV = (H + 2 * KV) * HD, O = H * HD,
-    N_TOK = 3, N_CTX = 640, N_PAGES = N_CTX / TERN_PAGE_TOK, N_OPS = 11, BYTES = 1 << 20,
+    N_TOK = 3, FEW_CTX = 640, MANY_CTX = 4736, MAX_PAGES = MANY_CTX / TERN_PAGE_TOK,
+    LAYER_OPS = 11, LAYERS = 2, N_OPS = LAYERS * LAYER_OPS,
+    BYTES = 2 << 20,
 };
 
-static const tern_batch_limits limits = {N_TOK, 1, 1, N_CTX};
-
-/* A device with the operands of a layer in one buffer. */
+/* A device with the operands of two layers in one buffer; activations are those of both. */
 typedef struct world {
     tern_device *device;
     tern_stream *stream;
     tern_buffer *memory;
     tern_program *program;
     size_t used;
+    int n_ctx;
     uint64_t random;
-    tern_weight *weights[4];
+    tern_weight *weights[4 * LAYERS];
+    int n_weights;
+    tern_span x, qkv, o, gate_up, act, rope;
     tern_op ops[N_OPS];
     uint8_t bytes[BYTES]; /* of the memory, at the end */
 } world;
@@ -56,16 +59,35 @@ static tern_span floats(world *w, int rows, int cols)
     return s;
 }
 
+/* Pages that look as if every position had been stored: f16 from 2^-7 to 2, s8, scales. */
+static size_t drawn_pages(world *w, int n_pages, tern_kv_type type)
+{
+    const size_t bytes = (size_t)n_pages * tern_kv_page_bytes(type, KV, HD), at = take(w, bytes);
+    const size_t head = tern_kv_page_bytes(type, 1, HD), scales = 2 * TERN_PAGE_TOK * sizeof(float);
+    uint8_t *pages = case_alloc(bytes);
+    for (size_t i = 0; i < bytes; i += 4) {
+        const uint32_t random = (uint32_t)case_next(&w->random);
+        const float scale = (float)(1 + random % 64) * 0x1p-11f;
+        const uint32_t f16 = (random & 0x9fff9fffu) + 0x20002000u, s8 = random & 0x7f7f7f7fu;
+        memcpy(pages + i, type == TERN_KV_F16 ? &f16 : &s8, 4);
+        if (type == TERN_KV_I8 && i % head >= head - scales) memcpy(pages + i, &scale, 4);
+    }
+    ok(tern_upload(w->stream, w->memory, at, pages, bytes, NULL));
+    ok(tern_stream_sync(w->stream, NULL));
+    free(pages);
+    return at;
+}
+
 static tern_span quant(world *w, int k)
 {
     const size_t bytes = w->device->backend->quant_bytes(N_TOK, k);
     return tern_span_make(w->memory, take(w, bytes), 1, (int64_t)bytes, TERN_OPAQUE);
 }
 
-static const tern_weight *ternary(world *w, int i, int n_out, int k)
+static const tern_weight *ternary(world *w, int n_out, int k)
 {
     const tern_weight_desc desc = {.k = k, .n_out = n_out};
-    const int n = n_out * k;
+    const int n = n_out * k, i = w->n_weights++;
     int8_t *values = case_alloc((size_t)n);
     float *scale = case_alloc((size_t)n_out * sizeof *scale);
     for (int j = 0; j < n; j++) values[j] = (int8_t)case_int(&w->random, -1, 1);
@@ -90,41 +112,53 @@ static void product(world *w, int at, tern_span x, tern_span y, int accumulate)
     w->ops[at] = (tern_op){.kind = TERN_OP_NORM_QUANT, .u.norm_quant = {x, gain, q, 1e-5f, 0}};
     w->ops[at + 1] = (tern_op){
         .kind = TERN_OP_LINEAR,
-        .u.linear = {q, ternary(w, at / 3, (int)y.cols, k), y, accumulate}};
+        .u.linear = {q, ternary(w, (int)y.cols, k), y, accumulate}};
 }
 
-/* The layer of runtime/model/graph.c. */
-static void make_layer(world *w, tern_kv_type type)
+/* The operands of both layers. */
+static void make_activations(world *w)
 {
-    const tern_span x = floats(w, N_TOK, D), qkv = floats(w, N_TOK, QKV), o = floats(w, N_TOK, O);
-    const tern_span gate_up = floats(w, N_TOK, 2 * F), act = floats(w, N_TOK, F);
-    const tern_span rope = floats(w, N_CTX, HD);
-    const size_t pages = take(w, N_PAGES * tern_kv_page_bytes(type, KV, HD));
-    const tern_kv_pool pool = {w->memory, pages, N_PAGES, KV, HD, type};
-    product(w, 0, x, qkv, 0);
-    w->ops[2] = (tern_op){.kind = TERN_OP_ROPE_KV, .u.rope_kv = {.qkv = qkv, .rope = rope,
-                                                                 .pool = pool, .h = H,
-                                                                 .eps = 1e-5f}};
-    w->ops[3] = (tern_op){.kind = TERN_OP_ATTN,
-                          .u.attn = {tern_span_cols(qkv, 0, O), pool, o, H}};
-    product(w, 4, o, x, 1);
-    product(w, 6, x, gate_up, 0);
-    w->ops[8] = (tern_op){.kind = TERN_OP_ACT_MUL,
-                          .u.act_mul = {tern_span_cols(gate_up, 0, F),
-                                        tern_span_cols(gate_up, F, F), act, TERN_ACT_RELU2}};
-    product(w, 9, act, x, 1);
+    w->x = floats(w, N_TOK, D);
+    w->qkv = floats(w, N_TOK, QKV);
+    w->o = floats(w, N_TOK, O);
+    w->gate_up = floats(w, N_TOK, 2 * F);
+    w->act = floats(w, N_TOK, F);
+    w->rope = floats(w, w->n_ctx, HD);
 }
 
-static world *world_open(const char *device, const char *off, tern_kv_type type)
+/* A layer of runtime/model/graph.c, from ops[at] on. */
+static void make_layer(world *w, int at, tern_kv_type type)
 {
+    const int n_pages = w->n_ctx / TERN_PAGE_TOK;
+    const tern_kv_pool pool = {w->memory, drawn_pages(w, n_pages, type), n_pages, KV, HD, type};
+    product(w, at, w->x, w->qkv, 0);
+    w->ops[at + 2] = (tern_op){.kind = TERN_OP_ROPE_KV,
+                               .u.rope_kv = {.qkv = w->qkv, .rope = w->rope, .pool = pool, .h = H,
+                                             .eps = 1e-5f}};
+    w->ops[at + 3] = (tern_op){.kind = TERN_OP_ATTN,
+                               .u.attn = {tern_span_cols(w->qkv, 0, O), pool, w->o, H}};
+    product(w, at + 4, w->o, w->x, 1);
+    product(w, at + 6, w->x, w->gate_up, 0);
+    w->ops[at + 8] = (tern_op){.kind = TERN_OP_ACT_MUL,
+                               .u.act_mul = {tern_span_cols(w->gate_up, 0, F),
+                                             tern_span_cols(w->gate_up, F, F), w->act,
+                                             TERN_ACT_RELU2}};
+    product(w, at + 9, w->act, w->x, 1);
+}
+
+static world *world_open(const char *device, const char *off, tern_kv_type type, int n_ctx)
+{
+    const tern_batch_limits limits = {N_TOK, 1, 1, n_ctx};
     world *w = case_alloc(sizeof *w);
+    w->n_ctx = n_ctx;
     w->random = 11;
     if (off) setenv("TERN_CUDA_OFF", off, 1);
     ok(tern_device_open(&w->device, device, NULL, NULL));
     unsetenv("TERN_CUDA_OFF");
     ok(tern_stream_create(&w->stream, w->device, NULL));
     ok(tern_buffer_create(&w->memory, w->device, BYTES, NULL));
-    make_layer(w, type);
+    make_activations(w);
+    for (int i = 0; i < LAYERS; i++) make_layer(w, i * LAYER_OPS, type);
     ok(tern_program_create(&w->program, w->device, w->ops, N_OPS, &limits, NULL));
     return w;
 }
@@ -132,21 +166,22 @@ static world *world_open(const char *device, const char *off, tern_kv_type type)
 static void world_close(world *w)
 {
     tern_program_destroy(w->program);
-    for (int i = 0; i < 4; i++) tern_weight_destroy(w->weights[i]);
+    for (int i = 0; i < w->n_weights; i++) tern_weight_destroy(w->weights[i]);
     tern_buffer_destroy(w->memory);
     tern_stream_destroy(w->stream);
     tern_device_close(w->device);
     free(w);
 }
 
-/* Runs the layer on n tokens from position `first`; returns how many kernels that took. */
+/* Runs both layers on n tokens from position `first`; returns how many kernels that took. */
 static unsigned long step(world *w, int first, int n)
 {
-    int32_t pos[N_TOK], seq[N_TOK] = {0}, pages[N_PAGES];
+    const int n_pages = w->n_ctx / TERN_PAGE_TOK;
+    int32_t pos[N_TOK], seq[N_TOK] = {0}, pages[MAX_PAGES];
     for (int t = 0; t < n; t++) pos[t] = first + t;
-    for (int p = 0; p < N_PAGES; p++) pages[p] = N_PAGES - 1 - p;
+    for (int p = 0; p < n_pages; p++) pages[p] = n_pages - 1 - p;
     const tern_batch batch = {.n_tok = n, .n_seq = 1, .pos = pos, .seq = seq, .pages = pages,
-                              .pages_ld = N_PAGES};
+                              .pages_ld = n_pages};
     const unsigned long before = tern_emu_kernels_run();
     ok(tern_program_run(w->program, w->stream, &batch, NULL));
     ok(tern_stream_sync(w->stream, NULL));
@@ -155,24 +190,30 @@ static unsigned long step(world *w, int first, int n)
     return tern_emu_kernels_run() - before;
 }
 
-#define PLAIN_KERNELS 12 /* NORM_QUANT 4, LINEAR 4, ROPE_KV, ATTN 2, ACT_MUL */
-#define FUSED_KERNELS 7  /* without NORM_QUANT and ACT_MUL */
+/* A layer is NORM_QUANT 4, LINEAR 4, ROPE_KV, ATTN 2, ACT_MUL; fused four LINEARs and an ATTN, but
+ * for the last one, since nobody writes its qkv anew. */
+#define PLAIN_KERNELS (2 * 12)
+#define FUSED_KERNELS (5 + 7)
 
-static void compare(const char *device, tern_kv_type type)
+/* Both at once on n tokens from `first` on. */
+static void compare(world *plain, world *fused, int first, int n, unsigned long kernels)
 {
-    world *plain = world_open(device, "fusion", type), *fused = world_open(device, NULL, type);
-    for (int i = 0; i < 4; i++) { /* the second and later ones are graphs */
-        assert_int_equal(step(plain, i, 1), PLAIN_KERNELS);
-        assert_int_equal(step(fused, i, 1), FUSED_KERNELS);
-        assert_int_equal(plain->used, fused->used);
-        assert_memory_equal(plain->bytes, fused->bytes, plain->used);
-    }
-    assert_int_equal(step(plain, 4, N_TOK), PLAIN_KERNELS);
-    assert_int_equal(step(fused, 4, N_TOK), PLAIN_KERNELS);
+    assert_int_equal(step(plain, first, n), PLAIN_KERNELS);
+    assert_int_equal(step(fused, first, n), kernels);
+    assert_int_equal(plain->used, fused->used);
     assert_memory_equal(plain->bytes, fused->bytes, plain->used);
-    assert_int_equal(step(plain, 600, 1), PLAIN_KERNELS); /* in the second group of pages */
-    assert_int_equal(step(fused, 600, 1), FUSED_KERNELS);
-    assert_memory_equal(plain->bytes, fused->bytes, plain->used);
+}
+
+static void check(const char *device, tern_kv_type type, int n_ctx)
+{
+    world *plain = world_open(device, "fusion", type, n_ctx);
+    world *fused = world_open(device, NULL, type, n_ctx);
+    const unsigned long kernels = FUSED_KERNELS + (n_ctx == MANY_CTX); /* a merge of its own */
+    for (int i = 0; i < 4; i++) /* the second and later ones are graphs */
+        compare(plain, fused, i, 1, kernels);
+    compare(plain, fused, 4, N_TOK, PLAIN_KERNELS);
+    compare(plain, fused, 64, 1, kernels); /* two blocks */
+    compare(plain, fused, n_ctx - 30, 1, kernels); /* several groups */
     world_close(plain);
     world_close(fused);
 }
@@ -182,14 +223,16 @@ static void test_hopper(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 4; seed++) {
         tern_emu_set_seed(seed);
-        compare("emu:0", seed % 2 ? TERN_KV_F16 : TERN_KV_I8);
+        check("emu:0", seed % 2 ? TERN_KV_F16 : TERN_KV_I8, FEW_CTX);
     }
+    check("emu:0", TERN_KV_I8, MANY_CTX);
 }
 
 static void test_turing(void **state)
 {
     (void)state;
-    compare("emu:1", TERN_KV_F16);
+    check("emu:1", TERN_KV_F16, FEW_CTX);
+    check("emu:1", TERN_KV_I8, FEW_CTX);
 }
 
 int main(void)
