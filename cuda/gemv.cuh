@@ -89,12 +89,15 @@ static __device__ inline int gemv_row(const gemv_share &share, int r)
 
 /* ---- the stream of weights ------------------------------------------------------------------ */
 
-/* The blocks begin .. end of the CTA's, those of a warp. */
+/* A warp's part of the CTA's blocks: which is asked for next, which comes next. */
 struct gemv_run {
-    const uint8_t *codes;        /* this lane's 16 bytes of the CTA's first block */
-    size_t skip;                 /* bytes from the end of the CTA's part of gate to that of up */
-    int begin, end, half;        /* up begins at block `half` */
     uint8_t *ring;               /* of the warp, at this lane's 16 bytes of stage 0 */
+    int begin, end;              /* the part */
+    int group, column;           /* of block `begin`: its row group and place there */
+    int next, stage;             /* the block to ask for, and bytes from `ring` to its stage */
+    const uint8_t *codes;        /* this lane's 16 bytes of block `next` */
+    int half;                    /* up begins at this block, `skip` bytes behind the end of gate */
+    size_t skip;
 };
 
 template <int STAGES>
@@ -104,39 +107,45 @@ static __device__ inline gemv_run gemv_run_of(const ternary_view &w, const gemv_
     const int n_blocks = w.k_pad / TERN_CUDA_COLS;
     const size_t group_bytes = (size_t)n_blocks * TERN_CUDA_BLOCK_BYTES;
     const int lane_bytes = 16 * warp_lane();
+    const int64_t half = (int64_t)share.n * n_blocks, total = half * (share.up ? 2 : 1);
     gemv_run run;
-    run.codes = (const uint8_t *)w.codes + (size_t)share.first * group_bytes + lane_bytes;
-    run.skip = share.up ? (size_t)(share.up - share.n) * group_bytes : 0;
-    run.half = share.n * n_blocks;
-    const int64_t total = (int64_t)run.half * (share.up ? 2 : 1);
-    run.begin = (int)(total * warp_index() / GEMV_WARPS);
-    run.end = (int)(total * (warp_index() + 1) / GEMV_WARPS);
     run.ring = s.ring + warp_index() * (STAGES * TERN_CUDA_BLOCK_BYTES) + lane_bytes;
+    run.begin = run.next = (int)(total * warp_index() / GEMV_WARPS);
+    run.end = (int)(total * (warp_index() + 1) / GEMV_WARPS);
+    run.group = run.begin / n_blocks;
+    run.column = run.begin % n_blocks;
+    run.stage = 0;
+    run.half = (int)half;
+    run.skip = share.up ? (size_t)(share.up - share.n) * group_bytes : 0;
+    run.codes = (const uint8_t *)w.codes + (size_t)share.first * group_bytes + lane_bytes +
+                (size_t)run.begin * TERN_CUDA_BLOCK_BYTES + (run.begin >= half ? run.skip : 0);
     return run;
 }
 
-template <int STAGES> static __device__ inline uint8_t *gemv_stage(const gemv_run &run, int block)
+/* Bytes from the ring to the stage behind `stage`. */
+template <int STAGES> static __device__ inline int gemv_after(int stage)
 {
-    return run.ring + (unsigned)(block - run.begin) % STAGES * TERN_CUDA_BLOCK_BYTES;
+    return (stage + TERN_CUDA_BLOCK_BYTES) & (STAGES * TERN_CUDA_BLOCK_BYTES - 1);
 }
 
-/* Asks for a block; an empty group beyond the run. */
-template <int STAGES> static __device__ inline void gemv_fetch(const gemv_run &run, int block)
+/* Asks for the next block; an empty group beyond the run. */
+template <int STAGES> static __device__ inline void gemv_fetch(gemv_run *run)
 {
-    if (block < run.end)
-        copy16_async(gemv_stage<STAGES>(run, block),
-                     run.codes + (size_t)block * TERN_CUDA_BLOCK_BYTES +
-                         (block >= run.half ? run.skip : 0));
+    static_assert((STAGES & (STAGES - 1)) == 0, "a ring ends where its bytes are a power of two");
+    if (run->next < run->end) copy16_async(run->ring + run->stage, run->codes);
     copy_commit();
+    run->stage = gemv_after<STAGES>(run->stage);
+    run->codes += TERN_CUDA_BLOCK_BYTES;
+    if (++run->next == run->half) run->codes += run->skip;
 }
 
 /* What may come before the wait for the predecessor: the first stages, the scales of the rows, sums
  * of zero. */
 template <int STAGES>
-static __device__ inline void gemv_begin(const gemv_run &run, const ternary_view &w,
+static __device__ inline void gemv_begin(gemv_run *run, const ternary_view &w,
                                          const gemv_share &share, const gemv_smem &s)
 {
-    for (int i = 0; i < STAGES - 1; i++) gemv_fetch<STAGES>(run, run.begin + i);
+    for (int i = 0; i < STAGES - 1; i++) gemv_fetch<STAGES>(run);
     for (int r = (int)threadIdx.x; r < gemv_rows(share); r += GEMV_THREADS) {
         const int row = gemv_row(share, r);
         s.sums[r] = 0;
@@ -172,20 +181,24 @@ static __device__ inline void gemv_add(unsigned *sums, int acc[4])
 /* This warp's run. q and sums of zero are seen by all before, and the sums are whole after a
  * __syncthreads(). */
 template <int STAGES>
-static __device__ inline void gemv_stream(const gemv_run &run, const gemv_smem &s, int n_blocks)
+static __device__ inline void gemv_stream(gemv_run *run, const gemv_smem &s, int n_blocks)
 {
     int acc[4] = {0, 0, 0, 0};
-    int group = run.begin / n_blocks, column = run.begin % n_blocks;
-    for (int i = run.begin; i < run.end; i++) {
+    int group = run->group, column = run->column, stage = 0;
+    const int8_t *q = s.q + column * TERN_CUDA_COLS;
+    for (int i = run->begin; i < run->end; i++) {
         copy_wait<STAGES - 2>();
-        gemv_fetch<STAGES>(run, i + STAGES - 1); /* into the stage of block i - 1 */
-        gemv_block(acc, gemv_stage<STAGES>(run, i), s.q + column * TERN_CUDA_COLS);
+        gemv_fetch<STAGES>(run); /* into the stage of block i - 1 */
+        gemv_block(acc, run->ring + stage, q);
+        stage = gemv_after<STAGES>(stage);
+        q += TERN_CUDA_COLS;
         if (++column < n_blocks) continue;
         gemv_add(s.sums + group * TERN_CUDA_ROWS, acc);
         column = 0;
+        q = s.q;
         group++;
     }
-    if (column > 0 && run.begin < run.end) gemv_add(s.sums + group * TERN_CUDA_ROWS, acc);
+    if (column > 0 && run->begin < run->end) gemv_add(s.sums + group * TERN_CUDA_ROWS, acc);
 }
 
 /* N5: the product of a row from its sum of codes; q has this scale and row sum. */

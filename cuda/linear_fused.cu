@@ -180,14 +180,14 @@ template <int STAGES> static __global__ void linear_fused_kernel(fused_job job)
     const gemv_share share = gemv_share_of(job.n_groups, job.up, (int)blockIdx.x, (int)gridDim.x);
     const gemv_smem s = gemv_smem_of<STAGES>(k_pad, share);
     const fused_smem f = fused_smem_of(s.rest, k_pad);
-    const gemv_run run = gemv_run_of<STAGES>(a.w, share, s);
+    gemv_run run = gemv_run_of<STAGES>(a.w, share, s);
     begin_dependent();
-    gemv_begin<STAGES>(run, a.w, share, s);
+    gemv_begin<STAGES>(&run, a.w, share, s);
     fetch_gain(job.a.norm, f);
     wait_predecessor();
     const float before = share.up ? 0.0f : gemv_before(a, share);
     const fused_row row = norm_row(job.a.norm, f, s.q);
-    gemv_stream<STAGES>(run, s, k_pad / TERN_CUDA_COLS);
+    gemv_stream<STAGES>(&run, s, k_pad / TERN_CUDA_COLS);
     __syncthreads();
     if (share.up)
         store_pairs(job.a, share, s, row);
