@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "bench/kernel_facts.h"
+#include "cuda/attn_split.h"
 
 const char *model_bound_name(model_bound bound)
 {
@@ -52,6 +53,42 @@ static model_time longest(const double terms[4], double behind_ns)
     return time;
 }
 
+/* Blocks of 16 rows x 128 columns that the busiest SM has of a matrix for one token, which is
+ * shared out by `together` row groups. */
+static double gemv_blocks(int k, int n_out, int together)
+{
+    const double units = ceil((double)n_out / (TERN_CUDA_ROWS * together));
+    return ceil(units / GPU_SM) * together * tern_cuda_pad_k(k) / TERN_CUDA_COLS;
+}
+
+/* One token by itself: nothing is there when the kernel begins. */
+static model_time linear_gemv(int k, int n_out)
+{
+    const double flight = GPU_SM * GEMV_FLIGHT_BYTES / (GPU_LATENCY_NS * 1e-9);
+    const double terms[] = {
+        linear_bytes(1, k, n_out) / fmin(GPU_READ_BYTES, flight) * 1e9,
+        0,
+        issue_ns(gemv_blocks(k, n_out, 1) * GEMV_BLOCK_INSTRUCTIONS),
+        0,
+    };
+    return longest(terms, 0);
+}
+
+/* One token in a graph, from the end of the kernel before: the gap, what it begins with, its
+ * instructions; weights come meanwhile, or bind. */
+static double chained_gemv_ns(int k, int n_out, int together, double begin_ns)
+{
+    const double stream = linear_bytes(1, k, n_out) / GPU_READ_BYTES * 1e9;
+    const double issue = issue_ns(gemv_blocks(k, n_out, together) * GEMV_BLOCK_INSTRUCTIONS);
+    return fmax(stream, GPU_GAP_NS + begin_ns + issue);
+}
+
+static double prologue_ns(int k)
+{
+    return PROLOGUE_NS + 4.0 * k / PROLOGUE_L2_BYTES / GPU_CLOCK_HZ * 1e9 +
+           issue_ns(k / 32.0 * PROLOGUE_INSTRUCTIONS);
+}
+
 /* Adds the clocks of an SM for `ctas` CTAs of `stages` each: bytes from L2, chain, wgmma. */
 static void add_waves(double clocks[3], double ctas, double stages, const tern_linear_tile *tile)
 {
@@ -89,6 +126,7 @@ static model_time linear_wgmma(int t, int k, int n_out)
 
 model_time model_linear(int t, int k, int n_out)
 {
+    if (t == 1) return linear_gemv(k, n_out);
     if (t >= TERN_CUDA_IMAGE_TOK) return linear_wgmma(t, k, n_out);
     const tern_linear_plan plan = tern_cuda_linear_plan(t, n_out, k, GPU_SM);
     const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
@@ -154,9 +192,25 @@ double model_layer_read_ns(const tern_model_config *config)
     return model_layer_macs(config) / 4 / GPU_READ_BYTES * 1e9;
 }
 
-double model_gap_ns(void)
+double model_layer_graph_ns(const tern_model_config *config)
 {
-    return GPU_GAP_NS;
+    double ns = 0;
+    for (int m = 0; m < TERN_N_LAYER_MATRICES; m++) {
+        const tern_weight_desc w = tern_model_matrix(config, (tern_matrix)m, TERN_HEAD_I16);
+        ns += chained_gemv_ns(w.k, w.n_out, 1, GEMV_Q_NS);
+    }
+    return ns;
+}
+
+/* The same with their prologues, and gate and up in pairs. */
+static double layer_fused_ns(const tern_model_config *config)
+{
+    double ns = 0;
+    for (int m = 0; m < TERN_N_LAYER_MATRICES; m++) {
+        const tern_weight_desc w = tern_model_matrix(config, (tern_matrix)m, TERN_HEAD_I16);
+        ns += chained_gemv_ns(w.k, w.n_out, m == TERN_MATRIX_GATE_UP ? 2 : 1, prologue_ns(w.k));
+    }
+    return ns;
 }
 
 /* Every block of 64 positions for every token and head; decode reads KV from memory. */
@@ -185,15 +239,28 @@ static double head_ns(const tern_model_config *c, const model_step *s)
     return s->rows ? fmax(tensor, (table + logits) / GPU_READ_BYTES * 1e9) : 0;
 }
 
+/* A layer of one token: four LINEARs with their gaps, attention with its own. */
+static double one_token_ns(const tern_model_config *c, const model_step *s)
+{
+    const double blocks = ceil((s->first + 1.0) / TERN_PAGE_TOK);
+    const double fold = blocks > 1 ? ceil(blocks / TERN_GROUP_PAGES) * ATTN_FOLD_NS : 0;
+    return layer_fused_ns(c) + GPU_GAP_NS + ATTN_ROPE_NS + attention_ns(c, s) + fold;
+}
+
 double model_step_ns(const tern_model_config *c, const model_step *s)
 {
     const double q = (double)c->h * c->hd;
     const double columns = c->d + (q + 2.0 * c->kv * c->hd) + q + c->d + 2.0 * c->f + c->f;
-    const double rows = 6 * ROW_KERNEL_NS + 8.0 * s->n_tok * columns / GPU_L2_BYTES * 1e9;
-    const int kernels = LAYER_KERNELS + (s->n_tok == s->n_seq && s->n_tok * c->kv < 128);
-    const double layer =
-        kernels * GPU_GAP_NS + rows + attention_ns(c, s) + model_layer_ns(c, s->n_tok);
-    const double device = c->n_layers * layer + OUTER_KERNELS * GPU_GAP_NS + head_ns(c, s);
-    const double host = ((double)c->n_layers * kernels + OUTER_KERNELS) * GPU_HOST_LAUNCH_NS;
+    const int one = s->n_tok == 1;
+    const int merges = s->n_tok == s->n_seq && s->n_tok * c->kv < TERN_CUDA_ATTN_PAIRS;
+    const double rows =
+        LAYER_ROW_KERNELS * ROW_KERNEL_NS + 8.0 * s->n_tok * columns / GPU_L2_BYTES * 1e9;
+    const double layer = one ? one_token_ns(c, s)
+                             : (LAYER_KERNELS + merges) * GPU_GAP_NS + rows + attention_ns(c, s) +
+                                   model_layer_ns(c, s->n_tok);
+    const int kernels = one ? LAYER_KERNELS_FUSED : LAYER_KERNELS + merges;
+    const int outer = one ? OUTER_KERNELS_FUSED : OUTER_KERNELS;
+    const double device = c->n_layers * layer + outer * GPU_GAP_NS + head_ns(c, s);
+    const double host = ((double)c->n_layers * kernels + outer) * GPU_HOST_LAUNCH_NS;
     return STEP_IN_GRAPH ? device : fmax(device, host);
 }

@@ -5,6 +5,8 @@
  *     memory   bytes / min(HBM, bytes in flight of all resident CTAs / latency)
  *     L2       bytes that all CTAs ask for / L2
  *     issue, tensor   work of the busiest SM, CTAs / SMs rounded up, at GPU_REACH
+ * One token in a graph, each kernel behind the one before:
+ *          ns = max(bytes / HBM, gap + q or prologue + issue): weights come before the wait
  * cuBLAS:  ns = latency + max(bytes / HBM, operations / rate): its limit, not its measurement. */
 #ifndef TERN_BENCH_GPU_MODEL_H
 #define TERN_BENCH_GPU_MODEL_H
@@ -34,11 +36,11 @@ double model_cublas_ns(int t, int k, int n_out, int value_bytes);
 double model_layer_ns(const tern_model_config *config, int t);
 double model_layer_cublas_ns(const tern_model_config *config, int t, int value_bytes);
 
-/* Weights of a layer's matrices, the least time that reading them at 2 bits takes, and the time
- * between two dependent kernels. */
+/* Weights of a layer's matrices, the least time that reading them at 2 bits takes, and the time of
+ * the four products of one token in a graph. */
 double model_layer_macs(const tern_model_config *config);
 double model_layer_read_ns(const tern_model_config *config);
-double model_gap_ns(void);
+double model_layer_graph_ns(const tern_model_config *config);
 
 /* Nanoseconds of a step: n_seq sequences, each with n_tok / n_seq new tokens after `first` held. */
 typedef struct model_step {

@@ -7,7 +7,7 @@
 
 #include "cuda/linear_plan.h"
 
-/* A kernel of LINEAR with dp4a or mma.sync. A warp's step is one block of 128 columns of all its
+/* A kernel of LINEAR with mma.sync. A warp's step is one block of 128 columns of all its
  * row groups. */
 typedef struct linear_facts {
     int warps, registers;      /* of a CTA; of a thread */
@@ -17,16 +17,26 @@ typedef struct linear_facts {
     int instructions, mma;     /* of a warp's step */
 } linear_facts;
 
-/* GEMV, MMA_8 and MMA_64 are counted (their files); 16 and 32 follow from those by their mma and
+/* MMA_8 and MMA_64 are counted (their files); 16 and 32 follow from those by their mma and
  * ldmatrix, the wide tile does what MMA_64 does. */
 static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
-    [TERN_LINEAR_GEMV] = {8, 46, 20996, 15360, 1, 68, 0},
     [TERN_LINEAR_MMA_8] = {4, 98, 51216, 38400, 4, 226, 16},
     [TERN_LINEAR_MMA_16] = {4, 120, 51216, 38400, 4, 244, 32},
     [TERN_LINEAR_MMA_32] = {4, 116, 34832, 26112, 2, 195, 32},
     [TERN_LINEAR_MMA_64] = {4, 198, 53264, 39936, 2, 235, 64},
     [TERN_LINEAR_MMA_64_WIDE] = {8, 182, 52240, 34816, 2, 235, 64},
 };
+
+/* LINEAR of one token (gemv.cuh): a CTA an SM, GEMV_WARPS warps. Its codes are under way before the
+ * kernel before it has ended, as far as the rings hold them. */
+#define GEMV_BLOCK_INSTRUCTIONS 66.0 /* of a warp, for 16 rows x 128 columns */
+#define GEMV_FLIGHT_BYTES 61440.0    /* of an SM */
+#define GEMV_Q_NS 300.0              /* assumed: q from L2 to shared memory, behind the wait */
+
+/* NORM_QUANT as its prologue (linear_fused.cu), behind the wait. */
+#define PROLOGUE_NS 300.0            /* assumed: latency of L2, two barriers, trees, divisions */
+#define PROLOGUE_L2_BYTES 24.0       /* assumed: a clock and SM, of x */
+#define PROLOGUE_INSTRUCTIONS 12.0   /* of a thread, a value: scan 4, quantisation 8 */
 
 /* LINEAR by wgmma (linear_wgmma.cu). A stage of a warpgroup, 128 rows and columns, takes the
  * longest of its wgmma, its chain of waits and its bytes from L2. */
@@ -37,12 +47,22 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
 #define WGMMA_L2_BYTES 24.0      /* assumed: a clock and SM */
 #define WGMMA_EXCHANGE_BYTES 64.0 /* assumed: of sums, a clock and SM */
 
-/* A step: kernels of a layer (4 norms, 4 LINEARs, RoPE, attention, activation), its merge where
- * attention is split, kernels around the layers (embed, head quant, head, select, pick). */
+/* A step: kernels of a layer (4 norms, 4 LINEARs, RoPE, attention, activation; the merge where
+ * attention is split), and of one token (4 LINEARs, attention); row kernels among them; kernels
+ * around the layers (embed, head quant, head, select, pick), with one token the last layer's RoPE
+ * and merge. */
 #define LAYER_KERNELS 11
+#define LAYER_KERNELS_FUSED 5
+#define LAYER_ROW_KERNELS 6
 #define OUTER_KERNELS 5
+#define OUTER_KERNELS_FUSED 7
 #define STEP_IN_GRAPH 1        /* 1: launches cost the host nothing */
 #define ROW_KERNEL_NS 1500.0   /* assumed: of a norm, RoPE or activation without its bytes */
+
+/* Attention of one token (attn.cu): q rotated, k and v stored before the last block is asked for;
+ * then the states of up to eight blocks folded. */
+#define ATTN_ROPE_NS 400.0 /* assumed */
+#define ATTN_FOLD_NS 400.0 /* assumed: of eight blocks */
 
 /* Attention: warp instructions for one query head and a block of 64 positions, hd 128, counted
  * along the usual path of the machine code (attn.cu, attn_mma.cuh). */

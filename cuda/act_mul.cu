@@ -2,20 +2,12 @@
  *
  * One value a thread, neighbours side by side. Prediction: 12 bytes a value against some 25
  * instructions at most (silu, gelu): bound by memory, or by the launch for few tokens. */
+#include "cuda/act.cuh"
 #include "cuda/launch.cuh"
-#include "cuda/row.cuh"
 
 namespace TERN_GPU {
 
 #define ACT_THREADS 256
-
-static __device__ inline float act_of(float gate, tern_act act)
-{
-    if (act == TERN_ACT_SILU) return tern_silu(gate);
-    if (act == TERN_ACT_GELU_TANH) return tern_gelu_tanh(gate);
-    const float r = max_of(gate, 0.0f);
-    return r * r;
-}
 
 static __global__ void act_mul_kernel(act_mul_args a)
 {

@@ -114,28 +114,32 @@ static void gpu_close(tern_device *base)
     free(device);
 }
 
+enum { N_FEATURES = 4 };
+
 /* What TERN_CUDA_OFF names is not done, of what the device can: `wgmma`, `graphs`, `dependent`
- * (launches), separated by commas. For measurements of one against the other; results are the
- * same. */
+ * (launches), `fusion`, separated by commas. For measurements of one against the other; results are
+ * the same. */
 static int choose_features(gpu_device *device, tern_error *err)
 {
-    static const char *const names[] = {"wgmma", "graphs", "dependent"};
+    static const char *const names[N_FEATURES] = {"wgmma", "graphs", "dependent", "fusion"};
     const char *off = getenv("TERN_CUDA_OFF");
-    bool without[3] = {false, false, false};
+    bool without[N_FEATURES] = {};
     for (const char *name = off; name && *name;) {
         const size_t length = strcspn(name, ",");
         int i = 0;
-        while (i < 3 && (strlen(names[i]) != length || strncmp(name, names[i], length) != 0)) i++;
-        if (i == 3)
+        while (i < N_FEATURES &&
+               (strlen(names[i]) != length || strncmp(name, names[i], length) != 0)) i++;
+        if (i == N_FEATURES)
             return tern_fail(err, TERN_E_USAGE,
-                             "TERN_CUDA_OFF is '%s': use wgmma, graphs, dependent, or some of them "
-                             "with commas",
+                             "TERN_CUDA_OFF is '%s': use wgmma, graphs, dependent, fusion, or some "
+                             "of them with commas",
                              off);
         without[i] = true;
         name += length + (name[length] == ',');
     }
     if (without[0]) device->to.wgmma = 0;
     device->graphs = !without[1];
+    device->fusion = !without[3];
     device->to.dependent = device->to.arch >= 90 && !without[2];
     return TERN_OK;
 }

@@ -19,6 +19,7 @@ struct gpu_device {
     uint8_t *staging;    /* pinned, STAGING_BYTES */
     target to;           /* its stream is set per launch */
     bool graphs;         /* decode steps are replayed as graphs */
+    bool fusion;         /* neighbours are one kernel for one token (fusion.h) */
 };
 
 struct gpu_buffer {

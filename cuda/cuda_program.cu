@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "cuda/cuda_program.cuh"
+#include "cuda/fusion.h"
 
 namespace TERN_GPU {
 
@@ -134,6 +135,7 @@ static void bind_attn(gpu_op *to, const tern_op *op, const gpu_program *program,
         a->n_groups = tern_cuda_groups(limits->n_ctx);
         a->parts = (float *)(void *)(program->data + program->parts.scratch);
         a->ld_parts = pool->hd + 2;
+        a->tickets = (unsigned *)(void *)(program->data + program->parts.tickets);
         a->o = floats(&op->u.attn.o);
         a->ldo = op->u.attn.o.ld;
     } else {
@@ -246,6 +248,28 @@ static void bind(gpu_op *to, const tern_op *op, const gpu_program *program,
     }
 }
 
+linear_fused_args gpu_fused_args(const gpu_op *ops)
+{
+    linear_fused_args a = {ops[0].u.norm_quant, ops[1].u.linear, {}};
+    if (ops[0].n_fused > 2) a.act = ops[2].u.act_mul;
+    return a;
+}
+
+static bool fits(const gpu_op *ops, const target &to)
+{
+    return ops->kind == TERN_OP_ROPE_KV ? attn_rope_fits(ops[1].u.attn)
+                                        : linear_fused_fits(gpu_fused_args(ops), to);
+}
+
+static void fuse(gpu_program *program, const tern_op *ops, int n_ops, const gpu_device *device)
+{
+    for (int i = 0; i < n_ops; i++) {
+        gpu_op *op = &program->ops[i];
+        op->n_fused = device->fusion ? tern_cuda_fused(ops, n_ops, i) : 1;
+        if (op->n_fused > 1 && !fits(op, device->to)) op->n_fused = 1;
+    }
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 static cudaError_t take_memory(gpu_program *program, cudaStream_t setup)
@@ -285,6 +309,7 @@ int gpu_program_create(tern_program **out, tern_device *device, const tern_op *o
         bind(&program->ops[i], &ops[i], program, limits);
         program->ops[i].part = tern_step_part_of(ops, n_ops, i);
     }
+    fuse(program, ops, n_ops, (const gpu_device *)device);
     program->n_ops = n_ops;
     while (program->n_graph_ops < n_ops && ops[program->n_graph_ops].kind != TERN_OP_PICK)
         program->n_graph_ops++;

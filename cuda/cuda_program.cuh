@@ -14,6 +14,7 @@ struct gpu_op {
     tern_op_kind kind;
     int layer;
     tern_step_part part; /* for profilers */
+    int n_fused; /* operations from this one on that are one kernel for one token; 1: none */
     union {
         embed_args embed;
         norm_quant_args norm_quant;
@@ -64,6 +65,9 @@ struct gpu_program {
     batch_slot slots[BATCH_SLOTS];
     int next_slot;
 };
+
+/* NORM_QUANT with what is fused to it, as the arguments of one kernel. */
+linear_fused_args gpu_fused_args(const gpu_op *ops);
 
 /* A fault word: kind in bits 0..1, operation in 2..7, layer + 1 in 8..23, vocabulary above. */
 static inline unsigned long long fault_code(tern_op_kind kind, int layer, int n_vocab)

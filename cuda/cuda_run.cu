@@ -202,6 +202,26 @@ static cudaError_t run_op(run *r, const gpu_op *op)
     }
 }
 
+/* Whether operations op .. op + n_fused are one kernel in this run. */
+static bool is_fused(const run *r, const gpu_op *op)
+{
+    return op->n_fused > 1 && r->batch->n_tok == 1;
+}
+
+static cudaError_t run_fused(run *r, const gpu_op *op)
+{
+    if (op->kind == TERN_OP_ROPE_KV) {
+        attn_args attn = op[1].u.attn;
+        attn.rope = op->u.rope_kv.rope;
+        attn.n_tok = 1;
+        return launch_attn(attn, r->to);
+    }
+    linear_fused_args a = gpu_fused_args(op);
+    a.norm.n_tok = a.linear.n_tok = a.act.n_tok = 1;
+    a.norm.fault.word = r->stream->fault;
+    return launch_linear_fused(a, r->to);
+}
+
 /* Operations first .. end, each under the range of its part of the step. *failed is the one that
  * an error belongs to. */
 static cudaError_t run_ops(run *r, int first, int end, const gpu_op **failed)
@@ -212,7 +232,12 @@ static cudaError_t run_ops(run *r, int first, int end, const gpu_op **failed)
         const int opens = i == first || op->part != op[-1].part || op->layer != op[-1].layer;
         if (opens && i > first) nvtx_end();
         if (opens) nvtx_begin(op->part, op->layer);
-        error = run_op(r, op);
+        if (is_fused(r, op)) {
+            error = run_fused(r, op);
+            i += op->n_fused - 1;
+        } else {
+            error = run_op(r, op);
+        }
     }
     if (first < end) nvtx_end();
     return error;

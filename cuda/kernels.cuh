@@ -152,6 +152,17 @@ struct linear_args {
 };
 cudaError_t launch_linear(const linear_args &a, const target &to);
 
+/* For one token NORM_QUANT and the LINEAR that reads its q, and, where act.f is not 0, the ACT_MUL
+ * of its rows 0 .. f and f .. 2f (f a multiple of 16): all that they write, in one kernel. What is
+ * read and what is written may not overlap, and the gain may not change during a step. */
+struct linear_fused_args {
+    norm_quant_args norm;
+    linear_args linear;
+    act_mul_args act;
+};
+bool linear_fused_fits(const linear_fused_args &a, const target &to); /* into shared memory */
+cudaError_t launch_linear_fused(const linear_fused_args &a, const target &to);
+
 /* Whether the machine code that the device takes from this build has wgmma. Synchronous. */
 cudaError_t probe_wgmma(int *has, const target &to);
 
@@ -178,9 +189,13 @@ struct attn_args {
     float *parts;                /* ATTN: scratch of tern_cuda_attn_scratch() bytes;
                                     ATTN_PART: [n_tok * h * n_groups, ld_parts] */
     int64_t ld_parts;
+    unsigned *tickets;           /* ATTN: TERN_CUDA_TICKETS counters, as LINEAR's */
     float *o;                    /* ATTN: [n_tok, h*hd] */
     int64_t ldo;
+    const float *rope;           /* [n_ctx, hd]: q, k, v stand raw in a row of q, and the kernel
+                                    does ROPE_KV for its one token, but leaves them so; or NULL */
 };
+bool attn_rope_fits(const attn_args &a); /* whether `rope` may be given */
 cudaError_t launch_attn(const attn_args &a, const target &to);
 cudaError_t launch_attn_part(const attn_args &a, const target &to);
 

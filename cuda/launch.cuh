@@ -23,6 +23,20 @@ static __device__ inline void after_predecessor(void)
     wait_predecessor();
 }
 
+/* True in the last of n CTAs that come here, after everything that the others wrote before; the
+ * counter is back at 0 then. Every thread calls it; *shared is a word of shared memory. */
+static __device__ inline bool last_to_come(unsigned *counter, unsigned n, unsigned *shared)
+{
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        const unsigned ticket = take_ticket(counter);
+        if (ticket == n - 1) *counter = 0;
+        *shared = ticket;
+    }
+    __syncthreads();
+    return *shared == n - 1;
+}
+
 /* Launches `kernel` on grid x block threads with smem_bytes of shared memory per CTA. */
 template <class Args>
 static inline cudaError_t launch(void (*kernel)(Args), const Args &args, dim3 grid, dim3 block,

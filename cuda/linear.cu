@@ -4,19 +4,27 @@
 
 namespace TERN_GPU {
 
+/* A token whose q is too long for shared memory is the only one in a tile of eight. */
+static tern_linear_plan plan_of(const linear_args &a, const target &to)
+{
+    tern_linear_plan plan = tern_cuda_linear_plan(a.n_tok, a.w.n_out, a.w.k_pad, to.n_sm);
+    if (plan.kernel != TERN_LINEAR_GEMV || linear_gemv_fits(a, to)) return plan;
+    plan = tern_cuda_linear_plan(a.n_tok + 1, a.w.n_out, a.w.k_pad, to.n_sm);
+    plan.split = 1; /* scratch is that of one token */
+    return plan;
+}
+
 cudaError_t launch_linear(const linear_args &a, const target &to)
 {
     if (a.n_tok == 0) return cudaSuccess;
     const bool wgmma = to.wgmma && a.n_tok >= TERN_CUDA_IMAGE_TOK;
     const tern_linear_plan plan =
         wgmma ? tern_cuda_linear_plan_wgmma(a.n_tok, a.w.n_out, a.w.k_pad, to.n_sm)
-              : tern_cuda_linear_plan(a.n_tok, a.w.n_out, a.w.k_pad, to.n_sm);
-    const linear_job job = {a, a.w.k_pad / TERN_CUDA_COLS,
-                            (a.w.n_out + TERN_CUDA_ROWS - 1) / TERN_CUDA_ROWS, plan.split,
+              : plan_of(a, to);
+    if (plan.kernel == TERN_LINEAR_GEMV) return launch_linear_gemv(a, to);
+    const linear_job job = {a, a.w.k_pad / TERN_CUDA_COLS, linear_groups(a.w), plan.split,
                             plan.n_row_tiles, plan.n_whole};
-    if (wgmma) return launch_linear_wgmma(job, plan, to);
-    return plan.kernel == TERN_LINEAR_GEMV ? launch_linear_gemv(job, plan, to)
-                                           : launch_linear_mma(job, plan, to);
+    return wgmma ? launch_linear_wgmma(job, plan, to) : launch_linear_mma(job, plan, to);
 }
 
 } /* namespace TERN_GPU */

@@ -21,12 +21,19 @@ struct linear_job {
     int n_row_tiles, n_whole;    /* of the plan, for linear_wgmma.cu */
 };
 
-cudaError_t launch_linear_gemv(const linear_job &job, const tern_linear_plan &plan,
-                               const target &to);
+/* One token; where its q does not fit into shared memory, it is a job of linear_mma. */
+bool linear_gemv_fits(const linear_args &a, const target &to);
+cudaError_t launch_linear_gemv(const linear_args &a, const target &to);
 cudaError_t launch_linear_mma(const linear_job &job, const tern_linear_plan &plan,
                               const target &to);
 cudaError_t launch_linear_wgmma(const linear_job &job, const tern_linear_plan &plan,
                                 const target &to);
+
+/* Row groups of a matrix. */
+static inline int linear_groups(const ternary_view &w)
+{
+    return (w.n_out + TERN_CUDA_ROWS - 1) / TERN_CUDA_ROWS;
+}
 
 /* The first block of part `part` of k. */
 static __device__ inline int split_begin(const linear_job &job, int part)
@@ -71,18 +78,10 @@ static __device__ inline void linear_store4(const linear_args &a, int t, int n, 
 }
 
 /* True in the last of the CTAs of tile `tile` that come here, after the partial sums of all of them
- * are written; the ticket is back at 0 then. Every thread calls it; *shared is a word of shared
- * memory. */
+ * are written. Every thread calls it; *shared is a word of shared memory. */
 static __device__ inline bool last_of_split(const linear_job &job, int tile, unsigned *shared)
 {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        const unsigned ticket = take_ticket(&job.a.tickets[tile]);
-        if (ticket == (unsigned)job.split - 1) job.a.tickets[tile] = 0;
-        *shared = ticket;
-    }
-    __syncthreads();
-    return *shared == (unsigned)job.split - 1;
+    return last_to_come(&job.a.tickets[tile], (unsigned)job.split, shared);
 }
 
 } /* namespace TERN_GPU */

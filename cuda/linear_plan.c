@@ -8,10 +8,12 @@
 #include "cuda/cuda_scratch.h"
 
 static const tern_linear_tile tiles[TERN_N_LINEAR_KERNELS] = {
-    /* One row: nothing to share, so 16 rows a CTA spread even n_out = 2560 over 160 CTAs, and eight
-     * warps share k, so that all of a CTA's bytes are under way at once. */
+    /* One row: nothing to share. A CTA for every SM takes what it owns of the row groups, eight
+     * warps share its blocks (gemv.cuh), so k is never split between CTAs: an SM alone reads 16
+     * rows faster than two exchange their sums. */
     [TERN_LINEAR_GEMV] = {16, 1, 8},
-    /* Weight bytes still rule: 64 rows halve what 8 tokens add; warps share k as above. */
+    /* Weight bytes still rule: 64 rows halve what 8 tokens add; warps share k, so that all
+     * of a CTA's bytes are under way at once. */
     [TERN_LINEAR_MMA_8] = {64, 8, 4},
     /* The same for 16 tokens: twice the rows, half the warps on k. */
     [TERN_LINEAR_MMA_16] = {128, 16, 2},
@@ -88,7 +90,8 @@ tern_linear_plan tern_cuda_linear_plan(int n_tok, int n_out, int k, int n_sm)
     }
     const int64_t n_tiles = tiles_of(&plan);
     const int ctas = smaller(n_sm, MAX_CTAS);
-    if (n_tiles < ctas) plan.split = smaller(ctas / (int)n_tiles, parts_of_k(plan.kernel, k));
+    if (kernel != TERN_LINEAR_GEMV && n_tiles < ctas)
+        plan.split = smaller(ctas / (int)n_tiles, parts_of_k(plan.kernel, k));
     return plan;
 }
 
@@ -156,8 +159,8 @@ static int64_t split_ctas(tern_linear_kernel kernel, int n_tok, int n_out, int k
 size_t tern_cuda_linear_scratch(int n_tok, int n_out, int k)
 {
     size_t most = 0;
-    for (int i = 0; i <= TERN_LINEAR_MMA_64; i++) {
-        if (i > 0 && n_tok <= tiles[i - 1].tokens) break;
+    for (int i = TERN_LINEAR_MMA_8; i <= TERN_LINEAR_MMA_64; i++) {
+        if (n_tok <= tiles[i - 1].tokens) break;
         const size_t bytes = (size_t)split_ctas((tern_linear_kernel)i, n_tok, n_out, k) *
                              (size_t)tiles[i].rows * (size_t)tiles[i].tokens * sizeof(int32_t);
         if (bytes > most) most = bytes;

@@ -4,6 +4,7 @@
 #define TERN_CUDA_ROW_CUH
 
 #include "base/exact.h"
+#include "cuda/kernels.cuh"
 #include "cuda/ptx.cuh"
 
 namespace TERN_GPU {

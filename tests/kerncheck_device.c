@@ -16,6 +16,7 @@ static const struct {
 } families[] = {
     {"rows", kd_check_rows},       {"norm_quant", kd_check_norm_quant},
     {"linear", kd_check_linear},   {"rope_kv", kd_check_rope_kv},
+    {"fused", kd_check_fused},
     {"attn", kd_check_attn},       {"head", kd_check_head},
     {"pick", kd_check_pick},
 };

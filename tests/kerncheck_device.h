@@ -82,6 +82,7 @@ void kd_batch_make(kd_run *run, kd_batch *b, int n_tok, int n_seq, int n_rows, i
 void kd_check_rows(kd_run *run);
 void kd_check_norm_quant(kd_run *run);
 void kd_check_linear(kd_run *run);
+void kd_check_fused(kd_run *run);
 void kd_check_attn(kd_run *run);
 void kd_check_rope_kv(kd_run *run);
 void kd_check_head(kd_run *run);

@@ -267,12 +267,14 @@ static void test_graph(void **)
     ok(cudaStreamSynchronize(to.stream));
     ok(cudaMemcpy(out, a.out, sizeof out, cudaMemcpyDeviceToHost));
     assert_int_equal(out[31], 0); /* a capture does nothing */
+    const unsigned long kernels = tern_emu_kernels_run();
     const unsigned long before = tern_emu_graph_launches();
     for (int i = 0; i < 5; i++) ok(cudaGraphLaunch(exec, to.stream));
     ok(cudaStreamSynchronize(to.stream));
     ok(cudaMemcpy(out, a.out, sizeof out, cudaMemcpyDeviceToHost));
     assert_int_equal(out[31], 15);
     assert_int_equal(tern_emu_graph_launches() - before, 5);
+    assert_int_equal(tern_emu_kernels_run() - kernels, 15);
     ok(cudaGraphExecDestroy(exec));
     ok(cudaStreamDestroy(to.stream));
     ok(cudaFree(a.out));

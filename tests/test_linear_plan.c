@@ -86,8 +86,9 @@ static void test_choices(void **state)
 {
     (void)state;
     assert_int_equal(tern_cuda_linear_plan(1, 2560, 2560, 132).split, 1);
-    assert_int_equal(tern_cuda_linear_plan(1, 640, 2560, 132).split, 2);
+    assert_int_equal(tern_cuda_linear_plan(1, 640, 2560, 132).split, 1);
     assert_int_equal(tern_cuda_linear_plan(8, 2560, 2560, 132).split, 3);
+    assert_int_equal(tern_cuda_linear_scratch(1, 640, 2560), 0);
     assert_int_equal(tern_cuda_linear_plan(2, 2560, 2560, 132).kernel, TERN_LINEAR_MMA_8);
     assert_int_equal(tern_cuda_linear_plan(64, 2560, 2560, 132).kernel, TERN_LINEAR_MMA_64);
     assert_int_equal(tern_cuda_linear_plan(2048, 2560, 2560, 132).kernel,

@@ -46,6 +46,9 @@ void tern_emu_set_fault(tern_emu_fault fault, unsigned after);
 /* Launches of graphs since the process began. */
 unsigned long tern_emu_graph_launches(void);
 
+/* Kernels that have run since the process began, those of graphs too. */
+unsigned long tern_emu_kernels_run(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,12 +2,15 @@
  * time as the device would hold, so that one may wait for another. */
 #include <stdio.h>
 
+#include "emu_control.h"
 #include "emu_cta.h"
 
 namespace tern_emu_rt {
 
 #define MAX_EARLY 8  /* CTAs of a dependent kernel that begin before its predecessor ends */
 #define BEGIN_ODDS 8 /* one turn in so many begins a further CTA beside the running ones */
+
+static unsigned long kernels_run;
 
 static uint64_t common_divisor(uint64_t a, uint64_t b)
 {
@@ -154,6 +157,7 @@ void emu_run_chain(emu_device *device, const emu_launch_desc *const *launches, i
         if (i > 0) grid_advance(&grids[i]);
     }
     for (int i = 0; i < n; i++) finish(&grids[i]);
+    kernels_run += (unsigned long)n;
 }
 
 void emu_wait_predecessor(emu_site site)
@@ -164,3 +168,11 @@ void emu_wait_predecessor(emu_site site)
 }
 
 } /* namespace tern_emu_rt */
+
+using namespace tern_emu_rt;
+
+unsigned long tern_emu_kernels_run(void)
+{
+    EMU_LOCKED;
+    return kernels_run;
+}

@@ -19,6 +19,9 @@ enum {
     KV = 2,
     HD = 16,
     QKV = (H + 2 * KV) * HD,
+    F = 96,
+    MAX_OUT = D, /* rows of a matrix */
+    N_MATRICES = 4,
     N_CTX = 640, /* two groups of pages */
     N_PAGES = N_CTX / TERN_PAGE_TOK,
     VOCAB = 150,
@@ -34,7 +37,8 @@ typedef struct world {
     tern_stream *stream;
     tern_buffer *memory;
     size_t used;
-    tern_weight *weight, *table;
+    tern_weight *matrices[N_MATRICES], *table;
+    int n_matrices;
     uint8_t *host; /* HOST_BYTES */
     uint64_t hash;
     tern_error *err;
@@ -141,20 +145,23 @@ static void import(world *w, tern_weight *weight, const tern_weight_rows *rows)
     if (w->status == TERN_OK) check(w, tern_weight_import(weight, rows, w->err));
 }
 
-static void make_ternary(world *w)
+/* The next matrix. */
+static const tern_weight *make_ternary(world *w, int n_out, int k)
 {
-    const tern_weight_desc desc = {.use = TERN_USE_PLAIN, .k = D, .n_out = N_OUT};
-    w->weight = make_weight(w, &desc);
-    const size_t bytes = tern_ternary_host_bytes(N_OUT, D);
-    float scale[N_OUT];
-    draw_floats(scale, N_OUT, 1, 6);
+    const tern_weight_desc desc = {.use = TERN_USE_PLAIN, .k = k, .n_out = n_out};
+    tern_weight *weight = make_weight(w, &desc);
+    w->matrices[w->n_matrices++] = weight;
+    const size_t bytes = tern_ternary_host_bytes(n_out, k);
+    float scale[MAX_OUT];
+    draw_floats(scale, (size_t)n_out, 1, 6);
     for (size_t i = 0; i < bytes; i++) {
         const uint64_t r = tern_random_u64(2, 2, (uint32_t)i);
         w->host[i] =
             (uint8_t)(r % 3 | (r >> 16) % 3 << 2 | (r >> 32) % 3 << 4 | (r >> 48) % 3 << 6);
     }
-    const tern_weight_rows rows = {.rows = N_OUT, .codes = w->host, .scale = scale};
-    import(w, w->weight, &rows);
+    const tern_weight_rows rows = {.rows = n_out, .codes = w->host, .scale = scale};
+    import(w, weight, &rows);
+    return weight;
 }
 
 static void make_table(world *w)
@@ -177,19 +184,21 @@ static void make_table(world *w)
 
 static void products(world *w)
 {
-    make_ternary(w);
+    const tern_weight *weight = make_ternary(w, N_OUT, D);
     const tern_span x = floats(w, N_TOK, D, 5, 0), gain = floats(w, 1, D, 6, 2);
     const tern_span y = floats(w, N_TOK, N_OUT, 7, 0);
     const tern_span q = opaque(w, w->device->backend->quant_bytes(N_TOK, D));
     const tern_op ops[] = {
         {.kind = TERN_OP_NORM_QUANT, .layer = -1, .u.norm_quant = {x, gain, q, 1e-5f, 0}},
-        {.kind = TERN_OP_LINEAR, .layer = -1, .u.linear = {q, w->weight, y, 1}},
+        {.kind = TERN_OP_LINEAR, .layer = -1, .u.linear = {q, weight, y, 1}},
     };
     static const int tokens[] = {1, 5, N_TOK};
     for (int i = 0; i < 3; i++) {
         run(w, ops, 2, 0, tokens[i]);
         absorb(w, &y, (size_t)N_TOK * N_OUT * sizeof(float));
     }
+    for (int i = 0; i < 2; i++) run(w, &ops[i], 1, 0, 1); /* one token, each by itself */
+    absorb(w, &y, (size_t)N_TOK * N_OUT * sizeof(float));
 }
 
 static void attention(world *w, tern_kv_type type)
@@ -225,6 +234,48 @@ static void attention_f16(world *w)
 static void attention_i8(world *w)
 {
     attention(w, TERN_KV_I8);
+}
+
+/* NORM_QUANT of x and the product with the next matrix, at ops[0] and ops[1]. */
+static void make_product(world *w, tern_op *ops, tern_span x, tern_span y, int accumulate)
+{
+    const int k = (int)x.cols;
+    const tern_span gain = floats(w, 1, k, 12, 2);
+    const tern_span q = opaque(w, w->device->backend->quant_bytes(N_TOK, k));
+    const tern_weight *weight = make_ternary(w, (int)y.cols, k);
+    ops[0] = (tern_op){.kind = TERN_OP_NORM_QUANT, .layer = -1,
+                       .u.norm_quant = {x, gain, q, 1e-5f, 0}};
+    ops[1] = (tern_op){.kind = TERN_OP_LINEAR, .layer = -1,
+                       .u.linear = {q, weight, y, accumulate}};
+}
+
+/* A layer, and how the next one begins: what a device does as one kernel for one token. */
+static void layer(world *w)
+{
+    const size_t page = tern_kv_page_bytes(TERN_KV_F16, KV, HD);
+    const tern_span x = floats(w, N_TOK, D, 13, 0), qkv = span(w, N_TOK, QKV, TERN_F32);
+    const tern_span o = span(w, N_TOK, H * HD, TERN_F32), act = span(w, N_TOK, F, TERN_F32);
+    const tern_span gate_up = span(w, N_TOK, 2 * F, TERN_F32);
+    const tern_span rope = floats(w, N_CTX, HD, 8, 3), pages = opaque(w, N_PAGES * page);
+    const tern_kv_pool pool = {w->memory, pages.offset_bytes, N_PAGES, KV, HD, TERN_KV_F16};
+    tern_op ops[13];
+    make_product(w, &ops[0], x, qkv, 0);
+    ops[2] = (tern_op){.kind = TERN_OP_ROPE_KV, .layer = -1,
+                       .u.rope_kv = {.qkv = qkv, .rope = rope, .pool = pool, .h = H, .eps = 1e-5f}};
+    ops[3] = (tern_op){.kind = TERN_OP_ATTN, .layer = -1,
+                       .u.attn = {tern_span_cols(qkv, 0, H * HD), pool, o, H}};
+    make_product(w, &ops[4], o, x, 1);
+    make_product(w, &ops[6], x, gate_up, 0);
+    ops[8] = (tern_op){.kind = TERN_OP_ACT_MUL, .layer = -1,
+                       .u.act_mul = {tern_span_cols(gate_up, 0, F), tern_span_cols(gate_up, F, F),
+                                     act, TERN_ACT_SILU}};
+    make_product(w, &ops[9], act, x, 1);
+    ops[11] = ops[0];
+    ops[12] = ops[1];
+    for (int pos = 0; pos < 90; pos += 30) run(w, ops, 13, pos, 1); /* into the second page */
+    absorb(w, &x, D * sizeof(float));
+    absorb(w, &qkv, QKV * sizeof(float));
+    absorb(w, &pages, N_PAGES * page);
 }
 
 static void head(world *w)
@@ -286,7 +337,8 @@ static const struct {
     void (*run)(world *w);
     uint64_t answer;
 } known[] = {
-    {"quantisation and products", products, 0x2dc0d68ea093a5bfu},
+    {"quantisation and products", products, 0xa19704bed6f54716u},
+    {"a layer", layer, 0x384a2aa6901b813du},
     {"rope_kv and attention (f16)", attention_f16, 0x46fef0be30197325u},
     {"rope_kv and attention (i8)", attention_i8, 0x9eeeb679efcf9325u},
     {"the head and sampling", head, 0xcf32606ff44e086bu},
@@ -307,9 +359,10 @@ static int run_one(world *w, size_t i)
     check(w, tern_fill(w->stream, w->memory, 0, 0, MEMORY_BYTES, w->err));
     if (w->status == TERN_OK) check(w, tern_stream_sync(w->stream, w->err)); /* before imports */
     known[i].run(w);
-    tern_weight_destroy(w->weight);
+    for (int m = 0; m < w->n_matrices; m++) tern_weight_destroy(w->matrices[m]);
     tern_weight_destroy(w->table);
-    w->weight = w->table = NULL;
+    w->n_matrices = 0;
+    w->table = NULL;
     if (w->status != TERN_OK || w->hash == known[i].answer) return w->status;
     return tern_fail(w->err, TERN_E_SELF_TEST,
                      "%s: the kernels for %s give a wrong answer on this device (%016llx instead "
