@@ -52,7 +52,8 @@ static model_time longest(const double terms[4], double behind_ns)
     return time;
 }
 
-/* Adds the clocks of an SM for `ctas` CTAs of `stages` each: bytes from L2, chain, wgmma. */
+/* Adds the clocks of an SM for `ctas` CTAs of `stages` each: bytes from L2, what runs beside wgmma,
+ * wgmma. */
 static void add_waves(double clocks[3], double ctas, double stages, const tern_linear_tile *tile)
 {
     const double groups = (double)tile->rows / WGMMA_ROWS;
@@ -61,7 +62,7 @@ static void add_waves(double clocks[3], double ctas, double stages, const tern_l
     const double bytes = TERN_CUDA_COLS * (tile->rows / 4.0 + tile->tokens) * resident;
     if (ctas <= 0) return;
     clocks[0] += rounds * stages * bytes / WGMMA_L2_BYTES;
-    clocks[1] += rounds * stages * (work + WGMMA_CHAIN_CLOCKS);
+    clocks[1] += rounds * stages * fmax(WGMMA_CHAIN_CLOCKS, WGMMA_INSTRUCTIONS * groups * resident);
     clocks[2] += rounds * stages * work * groups * resident;
 }
 

@@ -29,11 +29,13 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
 };
 
 /* LINEAR by wgmma (linear_wgmma.cu). A stage of a warpgroup, 128 rows and columns, takes the
- * longest of its wgmma, its chain of waits and its bytes from L2. */
+ * longest of its wgmma, its bytes from L2 and what runs beside the wgmma: its instructions, where a
+ * scheduler has one warp of each warpgroup, and its chain of waits. */
 #define WGMMA_ROWS 128           /* of a warpgroup */
 #define WGMMA_SHARED_CTAS 2      /* of an SM, where a CTA is one warpgroup; else 1 */
 #define WGMMA_TOKEN_CLOCKS 4.0   /* of the tensor cores, a token */
-#define WGMMA_CHAIN_CLOCKS 250.0 /* assumed: waits of a stage beyond them */
+#define WGMMA_INSTRUCTIONS 210.0 /* of a warp for a stage */
+#define WGMMA_CHAIN_CLOCKS 250.0 /* assumed: from a stage to the next, where wgmma are short */
 #define WGMMA_L2_BYTES 24.0      /* assumed: a clock and SM */
 #define WGMMA_EXCHANGE_BYTES 64.0 /* assumed: of sums, a clock and SM */
 

@@ -3,16 +3,17 @@
  *
  * A CTA owns a tile of 128 rows a warpgroup x TOKENS tokens and walks along its part of k in stages
  * of 128 columns. Codes and images of q come as they stand in memory, by 1-D bulk copies into a
- * ring; an mbarrier of each slot says that it is full, another that all warps have read it. The
- * warps issue the copies while wgmma run: a warp for them alone would leave 168 registers a thread,
- * where two halves of 64 rows x 128 tokens need 190. Sums leave through shared memory, in rows of
+ * ring; an mbarrier of each slot says that it is full, another that all warps have read it. Two
+ * groups of wgmma are under way, half a stage each: A of the one is unpacked while the other runs.
+ * The warps issue the copies besides: a warp for them alone would leave 168 registers a thread,
+ * where two halves of 64 rows x 128 tokens need 193. Sums leave through shared memory, in rows of
  * 512 bytes. Whole waves of tiles come first; the last, partial one is split along k.
  *
- * What binds, predicted for sm_90a: a stage of a warpgroup is 8 wgmma, 4*TOKENS clocks, and 235
- * instructions of SASS a warp: 92 up to the last wgmma, 56 of them unpacking, the rest beside them.
- * At 128 tokens two warpgroups an SM keep the tensor cores busy, and 256 rows ask L2 for the 24
- * bytes a clock it has; below 64 tokens bytes and the 250 clocks of a stage's chain bind. Times for
- * the shapes of 2b4t: CONTRIBUTING.md. */
+ * What binds, predicted for sm_90a: a stage of a warpgroup is 8 wgmma, 4*TOKENS clocks, and beside
+ * them 137 instructions of SASS a warp, 56 of them unpacking, and 60 to 90 to fetch. Alone, from 64
+ * tokens on, a warpgroup keeps the tensor cores busy; with fewer its instructions and waits bind,
+ * some 250 clocks. 256 rows ask L2 for the 24 bytes a clock it has at 128 tokens, 128 rows for 48
+ * at 64. Times for the shapes of 2b4t: CONTRIBUTING.md. */
 #include "cuda/linear.cuh"
 
 namespace TERN_GPU {
@@ -77,80 +78,144 @@ static __device__ inline uint64_t *emptied(uint8_t *barriers, int slot)
     return filled(barriers, slot) + 1;
 }
 
-/* Issues the copies of stage i, by one thread of every warp: the codes of its two groups of 16 rows
- * and, in the first warp, the tokens. Groups beyond the end are not brought, nor are tokens: their
- * sums are of whatever stands there, and not stored. */
+/* A stage's slot, and the parity of its phase there. */
+struct wgmma_turn {
+    int slot;
+    unsigned phase;
+};
+
+template <class T> static __device__ __forceinline__ void next_turn(wgmma_turn &turn)
+{
+    if (++turn.slot < T::DEPTH) return;
+    turn.slot = 0;
+    turn.phase ^= 1;
+}
+
+/* Where the copies of a warp come from: the stage to be fetched next. */
+struct wgmma_source {
+    const uint8_t *codes; /* of its first group of rows; the others are group_step further */
+    const int8_t *q;
+    int group_step, q_step;
+    int n_groups;         /* of the tile: groups beyond the end are not brought, nor are tokens: */
+    unsigned q_bytes;     /* their sums are of whatever stands there, and not stored */
+    int n_left;           /* stages */
+    wgmma_turn turn;
+};
+
 template <class T>
-static __device__ inline void fetch_stage(uint8_t *smem, const linear_job &job,
-                                          const wgmma_place &at, int i)
+static __device__ inline wgmma_source source_of(const linear_job &job, const wgmma_place &at)
 {
-    const int warp = (int)threadIdx.x / 32, slot = i % T::DEPTH, block = at.begin + i;
-    const int n_groups = min(job.n_groups - at.group0, T::GROUPS);
-    uint8_t *stage = smem + slot * T::STAGE_BYTES;
-    uint64_t *full = filled(smem + T::BARRIERS, slot);
-    UNROLL for (int h = 0; h < WG_HALVES; h++) {
-        const int group = warp / 4 * WG_GROUPS + h * 4 + warp % 4;
-        if (group >= n_groups) break;
-        const size_t from = (size_t)(at.group0 + group) * (size_t)job.n_blocks + (size_t)block;
-        bulk_copy(stage + T::Q_BYTES + group * TERN_CUDA_BLOCK_BYTES,
-                  (const uint8_t *)job.a.w.codes + from * TERN_CUDA_BLOCK_BYTES,
-                  TERN_CUDA_BLOCK_BYTES, full);
-    }
-    if (warp != 0) return;
-    const unsigned q_bytes = (unsigned)(quant_images(min(job.a.n_tok - at.tok0, T::TOK)) *
-                                        TERN_CUDA_IMAGE_BYTES);
-    mbarrier_expect(full, q_bytes + (unsigned)(n_groups * TERN_CUDA_BLOCK_BYTES));
-    bulk_copy(stage, job.a.q.q + quant_at(job.a.n_tok, job.a.q.k_pad, at.tok0, 8 * block), q_bytes,
-              full);
+    const int group = at.group0 + (int)threadIdx.x / 32 % 4;
+    const size_t block = (size_t)group * (size_t)job.n_blocks + (size_t)at.begin;
+    return {(const uint8_t *)job.a.w.codes + block * TERN_CUDA_BLOCK_BYTES,
+            job.a.q.q + quant_at(job.a.n_tok, job.a.q.k_pad, at.tok0, 8 * at.begin),
+            job.n_blocks * 4 * TERN_CUDA_BLOCK_BYTES,
+            quant_images(job.a.n_tok) * TERN_CUDA_IMAGE_BYTES,
+            min(job.n_groups - at.group0, T::GROUPS),
+            (unsigned)(quant_images(min(job.a.n_tok - at.tok0, T::TOK)) * TERN_CUDA_IMAGE_BYTES),
+            at.end - at.begin,
+            {0, 0}};
 }
 
-/* A of a half: the words of a lane, unpacked. */
-static __device__ __forceinline__ void unpack(uint32_t a[4][4], const uint4 &four)
+/* Issues the copies of a stage, by one thread of every warp of the warpgroup that fetches: the
+ * codes of every fourth group of 16 rows and, in its first warp, the tokens. */
+template <class T>
+static __device__ inline void fetch_stage(uint8_t *smem, wgmma_source &from)
 {
-    const uint32_t words[4] = {four.x, four.y, four.z, four.w};
-    UNROLL for (int step = 0; step < 4; step++) {
-        UNROLL for (int p = 0; p < 4; p++) a[step][p] = words[step] >> 2 * p & 0x03030303u;
-        wgmma_ready(a[step]);
+    const int warp = (int)threadIdx.x / 32 % 4;
+    uint8_t *stage = smem + from.turn.slot * T::STAGE_BYTES;
+    uint8_t *codes = stage + T::Q_BYTES + warp * TERN_CUDA_BLOCK_BYTES;
+    uint64_t *full = filled(smem + T::BARRIERS, from.turn.slot);
+    if (warp == 0) {
+        mbarrier_expect(full, from.q_bytes + (unsigned)(from.n_groups * TERN_CUDA_BLOCK_BYTES));
+        bulk_copy(stage, from.q, from.q_bytes, full);
     }
+    UNROLL for (int i = 0; i < T::GROUPS / 4; i++)
+        if (4 * i + warp < from.n_groups)
+            bulk_copy(codes + i * 4 * TERN_CUDA_BLOCK_BYTES, from.codes + i * from.group_step,
+                      TERN_CUDA_BLOCK_BYTES, full);
+    from.codes += TERN_CUDA_BLOCK_BYTES;
+    from.q += from.q_step;
+    from.n_left--;
+    next_turn<T>(from.turn);
 }
 
-/* The sums of this warpgroup over the blocks of the CTA. While its wgmma of a stage run, its warps
- * fetch into the slot of the stage before; the unpacking of one warpgroup is hidden behind the
- * wgmma of the other one of the SM, of this CTA or another. */
+/* A of half a stage, two steps of 32 columns: the words of a lane, unpacked. */
+struct wgmma_half {
+    uint32_t a[WG_HALVES][2][4];
+};
+
+static __device__ __forceinline__ void unpack(uint32_t a[2][4], uint32_t word0, uint32_t word1)
+{
+    UNROLL for (int p = 0; p < 4; p++) {
+        a[0][p] = word0 >> 2 * p & 0x03030303u;
+        a[1][p] = word1 >> 2 * p & 0x03030303u;
+    }
+    wgmma_ready(a[0]);
+    wgmma_ready(a[1]);
+}
+
+/* Issues the wgmma of half a stage, a group of its own. */
+template <class T>
+static __device__ __forceinline__ void multiply(int sums[WG_HALVES][T::REGS],
+                                                const wgmma_half &half, uint64_t tokens)
+{
+    wgmma_fence();
+    UNROLL for (int step = 0; step < 2; step++) {
+        UNROLL for (int h = 0; h < WG_HALVES; h++)
+            wgmma_us<T::TOK>(sums[h], half.a[h][step], tokens + (uint64_t)(2 * step));
+    }
+    wgmma_commit();
+}
+
+/* The sums of this warpgroup over the blocks of the CTA. Two groups of wgmma are under way, half a
+ * stage each: while one runs, the A of the next is unpacked, and the copies for the slot of the
+ * stage before are issued. */
 template <class T>
 static __device__ __forceinline__ void consume(int sums[WG_HALVES][T::REGS], uint8_t *smem,
-                                               const linear_job &job, const wgmma_place &at,
-                                               int n_stages)
+                                               const linear_job &job, const wgmma_place &at)
 {
-    const int thread = (int)threadIdx.x, lane = thread % 32;
+    const int thread = (int)threadIdx.x, n_stages = at.end - at.begin;
+    const bool leads = thread % 32 == 0, fetches = leads && thread >= T::THREADS - WG_THREADS;
+    uint8_t *barriers = smem + T::BARRIERS;
     const uint8_t *codes = smem + T::Q_BYTES +
                            thread / WG_THREADS * WG_GROUPS * TERN_CUDA_BLOCK_BYTES +
                            thread % WG_THREADS * 16;
-    uint32_t a[WG_HALVES][4][4];
-    if (lane == 0)
-        for (int i = 0; i < T::DEPTH && i < n_stages; i++) fetch_stage<T>(smem, job, at, i);
-    for (int i = 0; i < n_stages; i++) {
-        const int slot = i % T::DEPTH;
-        const uint4 *words = (const uint4 *)(const void *)(codes + slot * T::STAGE_BYTES);
-        const uint64_t tokens = wgmma_operand(smem + slot * T::STAGE_BYTES);
-        mbarrier_wait(filled(smem + T::BARRIERS, slot), (unsigned)(i / T::DEPTH) & 1);
-        UNROLL for (int h = 0; h < WG_HALVES; h++) unpack(a[h], words[h * WG_THREADS]);
-        wgmma_fence();
-        UNROLL for (int step = 0; step < 4; step++) {
-            UNROLL for (int h = 0; h < WG_HALVES; h++)
-                wgmma_us<T::TOK>(sums[h], a[h][step], tokens + (uint64_t)(2 * step));
-        }
-        wgmma_commit();
-        const int before = i - 1;
-        if (lane == 0 && before >= 0 && before + T::DEPTH < n_stages) {
-            mbarrier_wait(emptied(smem + T::BARRIERS, before % T::DEPTH),
-                          (unsigned)(before / T::DEPTH) & 1);
-            fetch_stage<T>(smem, job, at, before + T::DEPTH);
-        }
-        __syncwarp(); /* all lanes have read their codes, and are together again */
-        wgmma_wait<0>();
-        if (lane == 0) mbarrier_arrive(emptied(smem + T::BARRIERS, slot));
+    wgmma_source from = source_of<T>(job, at);
+    wgmma_turn turn = {0, 0};
+    wgmma_half first, second;
+    uint4 words[WG_HALVES];
+    if (fetches)
+        for (int i = 0; i < T::DEPTH && from.n_left > 0; i++) fetch_stage<T>(smem, from);
+    mbarrier_wait(filled(barriers, 0), 0);
+    UNROLL for (int h = 0; h < WG_HALVES; h++) {
+        words[h] = ((const uint4 *)(const void *)codes)[h * WG_THREADS];
+        unpack(first.a[h], words[h].x, words[h].y);
     }
+    __syncwarp();
+    for (int i = 0; i < n_stages; i++) {
+        const uint64_t tokens = wgmma_operand(smem + turn.slot * T::STAGE_BYTES);
+        multiply<T>(sums, first, tokens);
+        wgmma_wait<1>(); /* the stage before is read */
+        const int before = turn.slot > 0 ? turn.slot - 1 : T::DEPTH - 1;
+        if (leads && i > 0) mbarrier_arrive(emptied(barriers, before));
+        UNROLL for (int h = 0; h < WG_HALVES; h++) unpack(second.a[h], words[h].z, words[h].w);
+        __syncwarp(); /* all lanes have read their codes, and are together again */
+        multiply<T>(sums, second, tokens + 4);
+        if (fetches && i > 0 && from.n_left > 0) {
+            mbarrier_wait(emptied(barriers, before), from.turn.phase ^ 1);
+            fetch_stage<T>(smem, from);
+        }
+        if (i + 1 < n_stages) next_turn<T>(turn); /* the last one is read again, for nothing */
+        mbarrier_wait(filled(barriers, turn.slot), turn.phase);
+        UNROLL for (int h = 0; h < WG_HALVES; h++)
+            words[h] = ((const uint4 *)(const void *)(codes +
+                                                      turn.slot * T::STAGE_BYTES))[h * WG_THREADS];
+        __syncwarp();
+        wgmma_wait<1>(); /* the first half of this stage is read */
+        UNROLL for (int h = 0; h < WG_HALVES; h++) unpack(first.a[h], words[h].x, words[h].y);
+    }
+    wgmma_wait<0>();
     UNROLL for (int h = 0; h < WG_HALVES; h++) wgmma_done<T::TOK>(sums[h]);
 }
 
@@ -235,7 +300,7 @@ linear_wgmma_kernel(linear_job job)
     after_predecessor();
     __syncthreads();
     int sums[WG_HALVES][T::REGS] = {};
-    consume<T>(sums, smem, job, at, at.end - at.begin);
+    consume<T>(sums, smem, job, at);
     __syncthreads(); /* the ring is read by all */
     spread_sums<T>((unsigned *)(void *)smem + thread / WG_THREADS * T::TOK * T::PITCH, sums);
     __syncthreads();
