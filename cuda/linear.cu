@@ -9,11 +9,12 @@ cudaError_t launch_linear(const linear_args &a, const target &to)
     if (a.n_tok == 0) return cudaSuccess;
     const bool wgmma = to.wgmma && a.n_tok >= TERN_CUDA_IMAGE_TOK;
     const tern_linear_plan plan =
-        wgmma ? tern_cuda_linear_plan_wgmma(a.n_tok, a.w.n_out, a.w.k_pad, to.n_sm)
-              : tern_cuda_linear_plan(a.n_tok, a.w.n_out, a.w.k_pad, to.n_sm);
+        to.wgmma ? tern_cuda_linear_plan_hopper(a.n_tok, a.w.n_out, a.w.k_pad, to.n_sm)
+                 : tern_cuda_linear_plan(a.n_tok, a.w.n_out, a.w.k_pad, to.n_sm);
     const linear_job job = {a, a.w.k_pad / TERN_CUDA_COLS,
                             (a.w.n_out + TERN_CUDA_ROWS - 1) / TERN_CUDA_ROWS, plan.split,
-                            plan.n_row_tiles, plan.n_whole};
+                            to.wgmma && plan.split > 1 && plan.kernel != TERN_LINEAR_GEMV,
+                            plan.n_row_tiles, plan.n_whole, plan.n_items};
     if (wgmma) return launch_linear_wgmma(job, plan, to);
     return plan.kernel == TERN_LINEAR_GEMV ? launch_linear_gemv(job, plan, to)
                                            : launch_linear_mma(job, plan, to);
