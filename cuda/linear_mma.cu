@@ -27,10 +27,11 @@ template <int TOKENS, int GROUPS, int WARPS_M, int WARPS_K, int STAGES> struct m
     static constexpr int B_COPIES = WARPS_K * TOKENS * 8 / THREADS;
     static constexpr int REGS = GROUPS * TOKENS / 2; /* sums of a thread */
     static constexpr int MIN_CTAS = TOKENS < 64 ? 4 : 1; /* of an SM; what registers allow */
+    static constexpr bool CLUSTERS = TOKENS <= 16; /* above, wgmma takes over where there are any */
     static constexpr int TICKET = STAGES * STAGE_BYTES;
     static constexpr int SMEM_BYTES = TICKET + 16;
     static_assert((WARPS_K - 1) * WARPS_M * 32 * REGS * 4 <= STAGES * STAGE_BYTES, "exchange");
-    static constexpr bool CLUSTERS = TOKENS <= 16; /* above, wgmma takes over where there are any */
+    static_assert(WARPS_K > 1 || !CLUSTERS, "mma_share_cluster comes after mma_share_k");
     static_assert(A_COPIES * THREADS * 16 == A_BYTES, "whole copies");
     static_assert(B_COPIES * THREADS == WARPS_K * TOKENS * 8, "whole copies");
     static_assert(SMEM_BYTES <= 64 * 1024, "sm_75");
@@ -120,14 +121,14 @@ static __device__ inline void mma_share_k(int sums[T::REGS], unsigned *smem, int
     }
 }
 
-/* Adds the sums of the CTAs that split k, a cluster, in the first of them. False in the others. */
+/* Adds the sums of the CTAs that split k, a cluster, in the first of them. False in the others. A
+ * thread writes where none but it has read since mma_share_k. */
 template <class T>
 static __device__ inline bool mma_share_cluster(int sums[T::REGS], const linear_job &job,
                                                 unsigned *smem, int warp_k)
 {
     const int stride = 32 * T::W_M;
     unsigned *own = smem + (int)threadIdx.x % stride;
-    __syncthreads();
     if (warp_k == 0) {
         UNROLL for (int i = 0; i < T::REGS; i++) own[i * stride] = (unsigned)sums[i];
     }

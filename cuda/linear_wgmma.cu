@@ -154,6 +154,7 @@ static __device__ inline void fetch_tokens(uint8_t *smem, const wgmma_source &fr
     bulk_copy(smem + from.turn.slot * T::STAGE_BYTES, from.q, from.q_bytes, full);
 }
 
+/* Turns to the next stage, by all lanes. */
 template <class T>
 static __device__ inline void next_stage(wgmma_source &from, const linear_job &job)
 {
@@ -163,7 +164,8 @@ static __device__ inline void next_stage(wgmma_source &from, const linear_job &j
     if (--from.n_left == 0) fetch_item<T>(from, job, from.item + (int)gridDim.x);
 }
 
-/* Fills the ring. Weights never change: their copies begin before the predecessor has ended. */
+/* Fills the ring, if this warp fetches. Weights never change: their copies begin before the
+ * predecessor has ended. */
 template <class T>
 static __device__ inline void fetch_first(uint8_t *smem, wgmma_source &from, const linear_job &job,
                                           bool leads)
@@ -215,7 +217,7 @@ static __device__ __forceinline__ void multiply(int sums[WG_HALVES][T::REGS],
 struct wgmma_walk {
     wgmma_turn turn;     /* of the stage that is read next */
     wgmma_source from;
-    bool leads; /* one thread of the warp */
+    bool leads;          /* one thread of the warp */
 };
 
 /* Frees the slot of the stage that has just been read, and fetches into it. The fetching warpgroup
