@@ -89,46 +89,57 @@ static double prologue_ns(int k)
            issue_ns(k / 32.0 * PROLOGUE_INSTRUCTIONS);
 }
 
-/* Adds the clocks of an SM for `ctas` CTAs of `stages` each: bytes from L2, chain, wgmma. */
-static void add_waves(double clocks[3], double ctas, double stages, const tern_linear_tile *tile)
+/* Adds the clocks of the busiest SM for `ctas` CTAs of `stages` each: instructions and waits, and
+ * wgmma. */
+static void add_waves(double clocks[2], double ctas, double stages, const tern_linear_tile *tile)
 {
-    const double groups = (double)tile->rows / WGMMA_ROWS;
-    const double resident = fmin(ctas, groups > 1 ? 1 : WGMMA_SHARED_CTAS);
-    const double rounds = ceil(ctas / resident), work = WGMMA_TOKEN_CLOCKS * tile->tokens;
-    const double bytes = TERN_CUDA_COLS * (tile->rows / 4.0 + tile->tokens) * resident;
+    const double groups = tile->rows / WGMMA_ROWS;
+    const double resident = fmin(ctas, WGMMA_RESIDENT / groups);
+    const double rounds = ceil(ctas / resident);
     if (ctas <= 0) return;
-    clocks[0] += rounds * stages * bytes / WGMMA_L2_BYTES;
-    clocks[1] += rounds * stages * (work + WGMMA_CHAIN_CLOCKS);
-    clocks[2] += rounds * stages * work * groups * resident;
+    clocks[0] += rounds * stages * fmax(WGMMA_CHAIN_CLOCKS, WGMMA_INSTRUCTIONS * groups * resident);
+    clocks[1] += rounds * stages * WGMMA_TOKEN_CLOCKS * tile->tokens * groups * resident;
 }
 
-/* A CTA writes its part of y when it is through, and no other hides that. */
+/* Seconds behind the sums: the exchange of a cluster, and y that nothing hides: all of it where
+ * every CTA has one tile, else what the CTAs of a wave write last. */
+static double behind_wgmma(const tern_linear_plan *plan, const tern_linear_tile *tile,
+                           double y_bytes)
+{
+    const double tile_bytes = 4.0 * tile->rows * tile->tokens;
+    const double last = plan->n_items > plan->n_ctas ? plan->n_ctas * tile_bytes : y_bytes;
+    const double others = tile_bytes * (plan->split - 1) / plan->split;
+    const double clocks = WGMMA_EXCHANGE_CLOCKS + others / WGMMA_PEER_BYTES;
+    return (plan->split > 1 ? clocks / GPU_CLOCK_HZ : 0) + fmin(last, y_bytes) / GPU_READ_BYTES;
+}
+
 static model_time linear_wgmma(int t, int k, int n_out)
 {
-    const tern_linear_plan plan = tern_cuda_linear_plan_wgmma(t, n_out, k, GPU_SM);
+    const tern_linear_plan plan = tern_cuda_linear_plan_hopper(t, n_out, k, GPU_SM);
     const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
-    const double tail = (double)plan.n_row_tiles * plan.n_tok_tiles - plan.n_whole;
+    const double tiles = (double)plan.n_row_tiles * plan.n_tok_tiles;
+    const double parts = (tiles - plan.n_whole) * plan.split; /* of tiles that are split */
     const double stages = (double)tern_cuda_pad_k(k) / TERN_CUDA_COLS;
-    double clocks[3] = {0};
+    double clocks[2] = {0};
     add_waves(clocks, ceil((double)plan.n_whole / GPU_SM), stages, &tile);
-    add_waves(clocks, ceil(tail * plan.split / GPU_SM), ceil(stages / plan.split), &tile);
-    const double sums = tail > 0 ? 4.0 * tile.rows * tile.tokens * (plan.split + 1) : 0;
-    const double y_bytes = 4.0 * t * n_out, in_bytes = linear_bytes(t, k, n_out) - y_bytes;
+    add_waves(clocks, ceil(parts / tern_cuda_cluster_slots(plan.split, GPU_SM)),
+              ceil(stages / plan.split), &tile);
+    const double y_bytes = 4.0 * t * n_out, bytes = linear_bytes(t, k, n_out);
+    const int stays = plan.n_items > plan.n_ctas;
     const double terms[] = {
-        in_bytes / GPU_READ_BYTES * 1e9,
+        (stays ? bytes : bytes - y_bytes) / GPU_READ_BYTES * 1e9,
+        tiles * stages * TERN_CUDA_COLS * (tile.rows / 4.0 + tile.tokens) / GPU_L2_BYTES * 1e9,
         clocks[0] / GPU_CLOCK_HZ * 1e9,
-        clocks[1] / GPU_CLOCK_HZ * 1e9,
-        clocks[2] / (GPU_REACH * GPU_CLOCK_HZ) * 1e9,
+        clocks[1] / (GPU_REACH * GPU_CLOCK_HZ) * 1e9,
     };
-    return longest(terms, (sums / WGMMA_EXCHANGE_BYTES / GPU_CLOCK_HZ + y_bytes / GPU_READ_BYTES) *
-                              1e9);
+    return longest(terms, behind_wgmma(&plan, &tile, y_bytes) * 1e9);
 }
 
 model_time model_linear(int t, int k, int n_out)
 {
     if (t == 1) return linear_gemv(k, n_out);
     if (t >= TERN_CUDA_IMAGE_TOK) return linear_wgmma(t, k, n_out);
-    const tern_linear_plan plan = tern_cuda_linear_plan(t, n_out, k, GPU_SM);
+    const tern_linear_plan plan = tern_cuda_linear_plan_hopper(t, n_out, k, GPU_SM);
     const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
     const linear_facts *f = &linear_facts_of[plan.kernel];
     const double tiles = (double)plan.n_row_tiles * plan.n_tok_tiles, ctas = tiles * plan.split;
@@ -144,7 +155,7 @@ model_time model_linear(int t, int k, int n_out)
         issue_ns(busiest * steps * f->instructions),
         tensor_ns(busiest * steps * f->mma),
     };
-    return longest(terms, plan.split > 1 ? GPU_EXCHANGE_NS : 0);
+    return longest(terms, plan.split > 1 ? GPU_CLUSTER_NS : 0);
 }
 
 double model_cublas_ns(int t, int k, int n_out, int value_bytes)

@@ -38,14 +38,16 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
 #define PROLOGUE_L2_BYTES 24.0       /* assumed: a clock and SM, of x */
 #define PROLOGUE_INSTRUCTIONS 12.0   /* of a thread, a value: scan 4, quantisation 8 */
 
-/* LINEAR by wgmma (linear_wgmma.cu). A stage of a warpgroup, 128 rows and columns, takes the
- * longest of its wgmma, its chain of waits and its bytes from L2. */
-#define WGMMA_ROWS 128           /* of a warpgroup */
-#define WGMMA_SHARED_CTAS 2      /* of an SM, where a CTA is one warpgroup; else 1 */
-#define WGMMA_TOKEN_CLOCKS 4.0   /* of the tensor cores, a token */
-#define WGMMA_CHAIN_CLOCKS 250.0 /* assumed: waits of a stage beyond them */
-#define WGMMA_L2_BYTES 24.0      /* assumed: a clock and SM */
-#define WGMMA_EXCHANGE_BYTES 64.0 /* assumed: of sums, a clock and SM */
+/* LINEAR by wgmma (linear_wgmma.cu). A stage of a warpgroup, 128 rows and columns, takes the longer
+ * of its wgmma and of what runs beside them: its instructions, a scheduler has one warp of each
+ * warpgroup, and its chain of waits. */
+#define WGMMA_ROWS 128             /* of a warpgroup */
+#define WGMMA_RESIDENT 2           /* warpgroups of an SM */
+#define WGMMA_TOKEN_CLOCKS 4.0     /* of the tensor cores, a token */
+#define WGMMA_INSTRUCTIONS 190.0   /* of a warp that fetches, for a stage */
+#define WGMMA_CHAIN_CLOCKS 250.0   /* assumed: from one stage to the next, where wgmma are short */
+#define WGMMA_EXCHANGE_CLOCKS 1000.0 /* assumed: of a cluster, without its bytes */
+#define WGMMA_PEER_BYTES 14.0      /* C: of other SMs' shared memory, a clock and SM */
 
 /* A step: kernels of a layer (4 norms, 4 LINEARs, RoPE, attention, activation; the merge where
  * attention is split), and of one token (4 LINEARs, attention); row kernels among them; kernels
@@ -79,7 +81,7 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
 #define GPU_LATENCY_NS 900.0       /* P: of memory under load */
 #define GPU_GAP_NS 1300.0          /* P: 6-7.5 us for the five dependencies of a layer */
 #define GPU_HOST_LAUNCH_NS 2200.0  /* C: of a plain launch */
-#define GPU_EXCHANGE_NS 1500.0     /* C: partial sums of a split through L2, with the ticket */
+#define GPU_CLUSTER_NS 500.0       /* assumed: partial sums of a split, from shared memory */
 #define GPU_ISSUE 4.0              /* warp instructions of an SM a clock */
 #define GPU_REACH 0.8              /* assumed: of issue slots and tensor cores in a good loop */
 #define GPU_MMA_CLOCKS 1.6         /* C: of an SM for one mma.m16n8k32 */

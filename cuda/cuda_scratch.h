@@ -12,7 +12,7 @@ extern "C" {
 
 #define TERN_CUDA_TICKETS 4096 /* counters of a program, for the last CTA of a split */
 
-/* Bytes for the partial sums of a LINEAR of at most n_tok tokens. */
+/* Bytes for the partial sums of a LINEAR of at most n_tok tokens; clusters of CTAs need none. */
 size_t tern_cuda_linear_scratch(int n_tok, int n_out, int k);
 
 /* Bytes for the states of an ATTN of at most n_tok tokens with n_groups groups of pages. */

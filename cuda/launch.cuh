@@ -37,10 +37,11 @@ static __device__ inline bool last_to_come(unsigned *counter, unsigned n, unsign
     return *shared == n - 1;
 }
 
-/* Launches `kernel` on grid x block threads with smem_bytes of shared memory per CTA. */
+/* Launches `kernel` on grid x block threads with smem_bytes of shared memory per CTA, and clusters
+ * of CTAs where `cluster` is more than one. */
 template <class Args>
 static inline cudaError_t launch(void (*kernel)(Args), const Args &args, dim3 grid, dim3 block,
-                                 size_t smem_bytes, const target &to)
+                                 size_t smem_bytes, const target &to, dim3 cluster = dim3(1))
 {
     if (smem_bytes > SMEM_DEFAULT_BYTES) {
         const cudaError_t status =
@@ -53,11 +54,18 @@ static inline cudaError_t launch(void (*kernel)(Args), const Args &args, dim3 gr
     config.blockDim = block;
     config.dynamicSmemBytes = smem_bytes;
     config.stream = to.stream;
-    cudaLaunchAttribute dependent = {};
-    dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    dependent.val.programmaticStreamSerializationAllowed = 1;
-    config.attrs = &dependent;
-    config.numAttrs = to.dependent ? 1 : 0;
+    cudaLaunchAttribute attributes[2] = {};
+    config.attrs = attributes;
+    if (to.dependent) {
+        cudaLaunchAttribute &dependent = attributes[config.numAttrs++];
+        dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        dependent.val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster.x * cluster.y * cluster.z > 1) {
+        cudaLaunchAttribute &together = attributes[config.numAttrs++];
+        together.id = cudaLaunchAttributeClusterDimension;
+        together.val.clusterDim = {cluster.x, cluster.y, cluster.z};
+    }
     return cudaLaunchKernelEx(&config, kernel, args);
 }
 

@@ -15,10 +15,12 @@ namespace TERN_GPU {
 
 struct linear_job {
     linear_args a;
-    int n_blocks;                /* of 128 columns */
-    int n_groups;                /* of 16 rows */
+    int n_blocks;                 /* of 128 columns */
+    int n_groups;                 /* of 16 rows */
     int split;
-    int n_row_tiles, n_whole;    /* of the plan, for linear_wgmma.cu */
+    bool cluster;                 /* the CTAs of a split are one */
+    int n_row_tiles;              /* of the plan, for linear_wgmma.cu: */
+    int n_whole, n_items;
 };
 
 /* One token; where its q does not fit into shared memory, it is a job of linear_mma. */
@@ -41,40 +43,18 @@ static __device__ inline int split_begin(const linear_job &job, int part)
     return (int)((int64_t)job.n_blocks * part / job.split);
 }
 
-/* The product of token t with a row of scale `scale`, from the sum of codes. */
-static __device__ inline float linear_value(const linear_args &a, int t, float scale, unsigned sum)
+/* The product of a token with a row of scale `scale`, from the sum of codes. */
+static __device__ inline float linear_product(unsigned sum, int q_sum, float q_scale, float scale)
 {
-    const int acc = (int)(sum - (unsigned)a.q.sum[t]);
-    return (float)acc * (a.q.scale[t] * scale);
+    return (float)(int)(sum - (unsigned)q_sum) * (q_scale * scale);
 }
 
 /* y of token t, row n, from the sum of codes. */
 static __device__ inline void linear_store(const linear_args &a, int t, int n, unsigned sum)
 {
-    const float v = linear_value(a, t, a.w.scale[n], sum);
+    const float v = linear_product(sum, a.q.sum[t], a.q.scale[t], a.w.scale[n]);
     float *y = a.y + t * a.ldy + n;
     *y = a.accumulate ? *y + v : v;
-}
-
-/* The same for rows n .. n + 3, n a multiple of 4, as far as there are any: 16 bytes at once where
- * they are whole and y is aligned. */
-static __device__ inline void linear_store4(const linear_args &a, int t, int n, const uint4 &sum)
-{
-    float *y = a.y + t * a.ldy + n;
-    if (n + 4 > a.w.n_out || (size_t)y % 16 != 0) {
-        const unsigned sums[4] = {sum.x, sum.y, sum.z, sum.w};
-        UNROLL for (int i = 0; i < 4; i++)
-            if (n + i < a.w.n_out) linear_store(a, t, n + i, sums[i]);
-        return;
-    }
-    const float4 scale = *(const float4 *)(const void *)(a.w.scale + n);
-    float4 v = make_float4(linear_value(a, t, scale.x, sum.x), linear_value(a, t, scale.y, sum.y),
-                           linear_value(a, t, scale.z, sum.z), linear_value(a, t, scale.w, sum.w));
-    if (a.accumulate) {
-        const float4 was = *(const float4 *)(const void *)y;
-        v = make_float4(was.x + v.x, was.y + v.y, was.z + v.z, was.w + v.w);
-    }
-    *(float4 *)(void *)y = v;
 }
 
 /* True in the last of the CTAs of tile `tile` that come here, after the partial sums of all of them

@@ -27,9 +27,11 @@ template <int TOKENS, int GROUPS, int WARPS_M, int WARPS_K, int STAGES> struct m
     static constexpr int B_COPIES = WARPS_K * TOKENS * 8 / THREADS;
     static constexpr int REGS = GROUPS * TOKENS / 2; /* sums of a thread */
     static constexpr int MIN_CTAS = TOKENS < 64 ? 4 : 1; /* of an SM; what registers allow */
+    static constexpr bool CLUSTERS = TOKENS <= 16; /* above, wgmma takes over where there are any */
     static constexpr int TICKET = STAGES * STAGE_BYTES;
     static constexpr int SMEM_BYTES = TICKET + 16;
     static_assert((WARPS_K - 1) * WARPS_M * 32 * REGS * 4 <= STAGES * STAGE_BYTES, "exchange");
+    static_assert(WARPS_K > 1 || !CLUSTERS, "mma_share_cluster comes after mma_share_k");
     static_assert(A_COPIES * THREADS * 16 == A_BYTES, "whole copies");
     static_assert(B_COPIES * THREADS == WARPS_K * TOKENS * 8, "whole copies");
     static_assert(SMEM_BYTES <= 64 * 1024, "sm_75");
@@ -119,6 +121,27 @@ static __device__ inline void mma_share_k(int sums[T::REGS], unsigned *smem, int
     }
 }
 
+/* Adds the sums of the CTAs that split k, a cluster, in the first of them. False in the others. A
+ * thread writes where none but it has read since mma_share_k. */
+template <class T>
+static __device__ inline bool mma_share_cluster(int sums[T::REGS], const linear_job &job,
+                                                unsigned *smem, int warp_k)
+{
+    const int stride = 32 * T::W_M;
+    unsigned *own = smem + (int)threadIdx.x % stride;
+    if (warp_k == 0) {
+        UNROLL for (int i = 0; i < T::REGS; i++) own[i * stride] = (unsigned)sums[i];
+    }
+    cluster_sync();
+    for (int part = 1; part < job.split && blockIdx.z == 0 && warp_k == 0; part++) {
+        const unsigned *peer = cluster_peer(own, (unsigned)part);
+        UNROLL for (int i = 0; i < T::REGS; i++)
+            sums[i] = (int)((unsigned)sums[i] + peer[i * stride]);
+    }
+    cluster_sync(); /* nobody reads this CTA's sums any more */
+    return blockIdx.z == 0;
+}
+
 /* Exchanges the sums of a split through scratch, register by register. False where another CTA
  * finishes the tile. */
 template <class T>
@@ -186,7 +209,11 @@ static __global__ void __launch_bounds__(T::THREADS, T::MIN_CTAS) linear_mma_ker
             mma_block<T>(sums, smem + i % T::DEPTH * T::STAGE_BYTES, warp_m, warp_k);
     }
     if (T::W_K > 1) mma_share_k<T>(&sums[0][0][0], (unsigned *)smem, warp_k);
-    if (job.split > 1 && !mma_share_split<T>(&sums[0][0][0], job, warp_k)) return;
+    if (T::CLUSTERS && job.cluster) {
+        if (!mma_share_cluster<T>(&sums[0][0][0], job, (unsigned *)smem, warp_k)) return;
+    } else if (job.split > 1 && !mma_share_split<T>(&sums[0][0][0], job, warp_k)) {
+        return;
+    }
     if (warp_k == 0) mma_store<T>(sums, job, at, warp_m);
 }
 
@@ -197,7 +224,8 @@ static cudaError_t launch_tile(const linear_job &job, const tern_linear_plan &pl
     return launch(linear_mma_kernel<T>, job,
                   dim3((unsigned)plan.n_row_tiles, (unsigned)plan.n_tok_tiles,
                        (unsigned)plan.split),
-                  dim3(T::THREADS), T::SMEM_BYTES, to);
+                  dim3(T::THREADS), T::SMEM_BYTES, to,
+                  dim3(1, 1, job.cluster ? (unsigned)plan.split : 1));
 }
 
 cudaError_t launch_linear_mma(const linear_job &job, const tern_linear_plan &plan,

@@ -39,11 +39,6 @@ static const tern_linear_tile tiles[TERN_N_LINEAR_KERNELS] = {
 #define MAX_CTAS 256
 #define MIN_BLOCKS 4 /* of 128 columns for a CTA: below, filling the pipeline is all it does */
 
-/* With wgmma: what it costs to write the sums of a tile, or to read them, in the time of a block:
- * 512 bytes a token at 64 bytes a clock, against 4 clocks a token; and the most scratch. */
-#define EXCHANGE_BLOCKS 2
-#define MAX_EXCHANGE_BYTES ((int64_t)16 << 20)
-
 static int ceil_div(int a, int b)
 {
     return a / b + (a % b != 0);
@@ -69,8 +64,10 @@ static int parts_of_k(tern_linear_kernel kernel, int k)
 
 static tern_linear_plan plan_of(tern_linear_kernel kernel, int n_tok, int n_out)
 {
-    const tern_linear_plan plan = {kernel, ceil_div(n_out, tiles[kernel].rows),
-                                   ceil_div(n_tok, tiles[kernel].tokens), 1, 0};
+    const tern_linear_plan plan = {.kernel = kernel,
+                                   .n_row_tiles = ceil_div(n_out, tiles[kernel].rows),
+                                   .n_tok_tiles = ceil_div(n_tok, tiles[kernel].tokens),
+                                   .split = 1};
     return plan;
 }
 
@@ -100,50 +97,111 @@ static int64_t tile_bytes(tern_linear_kernel kernel)
     return (int64_t)tiles[kernel].rows * tiles[kernel].tokens * (int64_t)sizeof(int32_t);
 }
 
-/* The time of n_tiles tiles, fewer than SMs, each in `split` parts, in that of a block. */
-static int64_t tail_cost(int n_tiles, int split, int n_blocks, int n_sm)
+/* With wgmma, the clocks of a plan, from the counts in linear_wgmma.cu. What they say of stream-K,
+ * which shares 108 tiles of 20 stages (13824 x 2560) among 132 SMs: it saves 3.6 stages of each and
+ * costs an exchange, 5.2 stages' time at 16 tokens, 8.5 at 64, 5.5 in tiles of 256 x 128. So only
+ * the last, partial wave of tiles is split, and evenly. */
+#define TOKEN_CLOCKS 4       /* of the tensor cores of an SM, for a stage of a warpgroup */
+#define ISSUE_CLOCKS 190     /* of an SM's schedulers, for the same */
+#define CHAIN_CLOCKS 250     /* at least, for a stage: waits and unpacking */
+#define L2_BYTES 24          /* of an SM, a clock */
+#define EXCHANGE_CLOCKS 1000 /* of a cluster that adds up its sums, without their bytes: */
+#define PEER_BYTES 14        /* of other SMs' shared memory, a clock and SM */
+#define MAX_CLUSTER 8        /* CTAs */
+#define GPC_SMS 16           /* that a cluster is inside of: at least */
+
+static int64_t larger(int64_t a, int64_t b)
 {
-    const int64_t waves = ceil_div(n_tiles * split, n_sm);
-    return waves * ceil_div(n_blocks, split) + (split > 1 ? EXCHANGE_BLOCKS * (split + 1) : 0);
+    return a > b ? a : b;
 }
 
-/* The best number of parts for what remains of the tiles after whole waves of them. */
-static int tail_split(tern_linear_kernel kernel, int n_tiles, int k, int n_sm)
+/* Warpgroups of a CTA. */
+static int groups_of(tern_linear_kernel kernel)
 {
+    return tiles[kernel].rows / tiles[TERN_LINEAR_WGMMA_16].rows;
+}
+
+/* Clocks of an SM for n_blocks stages of n_ctas CTAs, two of one warpgroup at a time. */
+static int64_t busy_clocks(tern_linear_kernel kernel, int64_t n_ctas, int n_blocks)
+{
+    const int64_t work = larger(TOKEN_CLOCKS * tiles[kernel].tokens, ISSUE_CLOCKS);
+    const int groups = groups_of(kernel);
+    const int64_t alone = larger(groups * work, CHAIN_CLOCKS), two = larger(2 * work, CHAIN_CLOCKS);
+    if (groups > 1) return n_ctas * n_blocks * alone;
+    return n_blocks * (n_ctas / 2 * two + n_ctas % 2 * alone);
+}
+
+int tern_cuda_cluster_slots(int cluster, int n_sm)
+{
+    if (cluster <= 2 || n_sm < GPC_SMS) return n_sm;
+    return n_sm / GPC_SMS * (GPC_SMS / cluster * cluster);
+}
+
+static int tail_of(const tern_linear_plan *plan, int n_sm)
+{
+    return (int)(tiles_of(plan) % n_sm);
+}
+
+/* Clocks of the plan with its tail in `split` parts. */
+static int64_t plan_clocks(const tern_linear_plan *plan, int split, int k, int n_sm)
+{
+    const tern_linear_tile *tile = &tiles[plan->kernel];
     const int n_blocks = tern_cuda_pad_k(k) / TERN_CUDA_COLS;
-    const int64_t most = MAX_EXCHANGE_BYTES / tile_bytes(kernel);
-    int best = 1;
-    for (int split = 2; split <= parts_of_k(kernel, k) && n_tiles * split <= most; split++)
-        if (tail_cost(n_tiles, split, n_blocks, n_sm) < tail_cost(n_tiles, best, n_blocks, n_sm))
-            best = split;
-    return best;
+    const int64_t n_tail = split > 1 ? tail_of(plan, n_sm) : 0, n_whole = tiles_of(plan) - n_tail;
+    const int slots = tern_cuda_cluster_slots(split, n_sm);
+    const int64_t busy =
+        busy_clocks(plan->kernel, (n_whole + n_sm - 1) / n_sm, n_blocks) +
+        busy_clocks(plan->kernel, (n_tail * split + slots - 1) / slots, ceil_div(n_blocks, split));
+    const int64_t bytes = tiles_of(plan) * n_blocks * TERN_CUDA_COLS *
+                          (tile->rows / 4 + tile->tokens);
+    return larger(busy, bytes / (L2_BYTES * (int64_t)n_sm)) +
+           (split > 1 ? EXCHANGE_CLOCKS : 0) +
+           tile_bytes(plan->kernel) * (split - 1) / split / PEER_BYTES;
 }
 
-tern_linear_plan tern_cuda_linear_plan_wgmma(int n_tok, int n_out, int k, int n_sm)
+/* Whether the tail may be split so. Clusters are neighbours in the grid; beside whole tiles only
+ * pairs, which leave no SM without work; a CTA that stays takes one part, its last. */
+static int may_split(const tern_linear_plan *plan, int split, int k, int n_sm)
 {
-    int kernel = TERN_LINEAR_WGMMA_16;
-    while (kernel < TERN_LINEAR_WGMMA_128 && n_tok > tiles[kernel].tokens) kernel++;
-    tern_linear_plan plan = plan_of((tern_linear_kernel)kernel, n_tok, n_out);
-    if (kernel == TERN_LINEAR_WGMMA_128) {
-        const tern_linear_plan wide = plan_of(TERN_LINEAR_WGMMA_128_WIDE, n_tok, n_out);
-        if (tiles_of(&wide) >= n_sm) plan = wide;
-    }
-    const int64_t n_tiles = tiles_of(&plan);
-    const int n_tail = (int)(n_tiles % n_sm);
-    if (n_tail > 0 && n_tail <= TERN_CUDA_TICKETS)
-        plan.split = tail_split(plan.kernel, n_tail, k, n_sm);
-    plan.n_whole = (int)(plan.split > 1 ? n_tiles - n_tail : n_tiles);
+    const int n_tail = tail_of(plan, n_sm);
+    if (n_tail == 0 || split > parts_of_k(plan->kernel, k)) return 0;
+    if (tiles_of(plan) > n_tail && (split > 2 || n_sm % 2 != 0)) return 0;
+    return groups_of(plan->kernel) == 1 || (int64_t)n_tail * split <= n_sm;
+}
+
+/* The kernel with the best split of what remains of its tiles after whole waves of them. */
+static tern_linear_plan wgmma_plan(tern_linear_kernel kernel, int n_tok, int n_out, int k, int n_sm)
+{
+    tern_linear_plan plan = plan_of(kernel, n_tok, n_out);
+    for (int split = 2; split <= MAX_CLUSTER; split++)
+        if (may_split(&plan, split, k, n_sm) &&
+            plan_clocks(&plan, split, k, n_sm) < plan_clocks(&plan, plan.split, k, n_sm))
+            plan.split = split;
+    const int64_t n_tiles = tiles_of(&plan), n_tail = plan.split > 1 ? tail_of(&plan, n_sm) : 0;
+    plan.n_whole = (int)(n_tiles - n_tail);
+    plan.n_items = (int)(plan.n_whole + n_tail * plan.split);
+    plan.n_ctas = groups_of(kernel) == 1 ? plan.n_items : smaller(plan.n_items, n_sm);
     return plan;
 }
 
-/* Most bytes that a wgmma kernel may exchange for up to n_tok tokens. */
-static int64_t exchange_bytes(tern_linear_kernel kernel, int n_tok, int n_out, int k)
+static tern_linear_plan best_wgmma_plan(int n_tok, int n_out, int k, int n_sm)
 {
-    const tern_linear_plan plan = plan_of(kernel, n_tok, n_out);
-    const int64_t parts = parts_of_k(kernel, k), bytes = tile_bytes(kernel);
-    if (parts == 1) return 0;
-    return tiles_of(&plan) < MAX_EXCHANGE_BYTES / bytes / parts ? tiles_of(&plan) * parts * bytes
-                                                                : MAX_EXCHANGE_BYTES;
+    int kernel = TERN_LINEAR_WGMMA_16;
+    while (kernel < TERN_LINEAR_WGMMA_128 && n_tok > tiles[kernel].tokens) kernel++;
+    const tern_linear_plan plan = wgmma_plan((tern_linear_kernel)kernel, n_tok, n_out, k, n_sm);
+    if (kernel < TERN_LINEAR_WGMMA_128) return plan;
+    const tern_linear_plan wide = wgmma_plan(TERN_LINEAR_WGMMA_128_WIDE, n_tok, n_out, k, n_sm);
+    return plan_clocks(&wide, wide.split, k, n_sm) <= plan_clocks(&plan, plan.split, k, n_sm)
+               ? wide
+               : plan;
+}
+
+tern_linear_plan tern_cuda_linear_plan_hopper(int n_tok, int n_out, int k, int n_sm)
+{
+    if (n_tok >= TERN_CUDA_IMAGE_TOK) return best_wgmma_plan(n_tok, n_out, k, n_sm);
+    tern_linear_plan plan = tern_cuda_linear_plan(n_tok, n_out, k, n_sm);
+    if (plan.kernel != TERN_LINEAR_GEMV) plan.split = smaller(plan.split, MAX_CLUSTER);
+    return plan;
 }
 
 /* Most CTAs that a split of this kernel may have on any device, for up to n_tok tokens. */
@@ -163,11 +221,6 @@ size_t tern_cuda_linear_scratch(int n_tok, int n_out, int k)
         if (n_tok <= tiles[i - 1].tokens) break;
         const size_t bytes = (size_t)split_ctas((tern_linear_kernel)i, n_tok, n_out, k) *
                              (size_t)tiles[i].rows * (size_t)tiles[i].tokens * sizeof(int32_t);
-        if (bytes > most) most = bytes;
-    }
-    for (int i = TERN_LINEAR_WGMMA_16; i <= TERN_LINEAR_WGMMA_128_WIDE; i++) {
-        if (n_tok < TERN_CUDA_IMAGE_TOK) break;
-        const size_t bytes = (size_t)exchange_bytes((tern_linear_kernel)i, n_tok, n_out, k);
         if (bytes > most) most = bytes;
     }
     return most;

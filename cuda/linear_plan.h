@@ -26,7 +26,8 @@ typedef enum tern_linear_kernel {
 } tern_linear_kernel;
 
 /* A tile of the product belongs to `split` CTAs, each with its part of k; with wgmma the first
- * n_whole tiles, whole waves of them, belong to one CTA each. */
+ * n_whole tiles, whole waves of them, belong to one CTA each. Whole tiles and parts of the others
+ * are its items: CTA i of n_ctas takes items i, i + n_ctas ... */
 typedef struct tern_linear_tile {
     int rows, tokens; /* of the tile: rows of the matrix, tokens */
     int k_warps;      /* warps of a CTA that share its k */
@@ -34,16 +35,21 @@ typedef struct tern_linear_tile {
 
 typedef struct tern_linear_plan {
     tern_linear_kernel kernel;
-    int n_row_tiles, n_tok_tiles, split, n_whole;
+    int n_row_tiles, n_tok_tiles, split;
+    int n_whole, n_items, n_ctas; /* wgmma */
 } tern_linear_plan;
 
 tern_linear_tile tern_cuda_linear_tile(tern_linear_kernel kernel);
 
+/* CTAs, one an SM, that run at a time in clusters of so many; pairs leave no SM without one. */
+int tern_cuda_cluster_slots(int cluster, int n_sm);
+
 /* n_tok, n_out, k, n_sm >= 1. */
 tern_linear_plan tern_cuda_linear_plan(int n_tok, int n_out, int k, int n_sm);
 
-/* The same for a device with wgmma, n_tok >= TERN_CUDA_IMAGE_TOK. The plan above is its twin. */
-tern_linear_plan tern_cuda_linear_plan_wgmma(int n_tok, int n_out, int k, int n_sm);
+/* The same for a device with wgmma and clusters: wgmma from TERN_CUDA_IMAGE_TOK tokens on, with the
+ * plan above as its twin; and splits, but for one token, in at most 8 parts. */
+tern_linear_plan tern_cuda_linear_plan_hopper(int n_tok, int n_out, int k, int n_sm);
 
 #ifdef __cplusplus
 }

@@ -151,6 +151,30 @@ static __device__ __forceinline__ void wait_predecessor(void)
 #endif
 }
 
+/* CTAs of a cluster, which launch() makes where has_wgmma(); elsewhere neither may be called.
+ * The barrier is for all threads of all of them; what they wrote before it is seen behind it, also
+ * in shared memory. A CTA whose memory others read may not end before they have: a second one. */
+static __device__ __forceinline__ void cluster_sync(void)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release.aligned;\n\t"
+                 "barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+/* Where the CTA of that rank in the cluster has what stands at `mine` in this one's shared memory;
+ * from the first cluster_sync() on. */
+template <class T> static __device__ __forceinline__ T *cluster_peer(T *mine, unsigned rank)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    uint64_t there;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(mine), "r"(rank));
+    return (T *)there;
+#else
+    return mine + 0 * rank;
+#endif
+}
+
 /* ---- Hopper: wgmma, bulk copies, mbarriers (sm_90a alone) ---------------------------------------
  * Where has_wgmma() is 0 the functions below do nothing, and no kernel may call them. */
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -256,8 +280,9 @@ static __device__ __forceinline__ void wgmma_ready(uint32_t a[4])
     asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3])::"memory");
 }
 
-/* Stands between a wait and the use of the sums: without it the compiler, which believes that a
- * wgmma is done at once, could use them before the wait. */
+/* Stands between a wait and the use of the sums, and between their first values and a fence:
+ * without it the compiler, which believes that a wgmma is done at once, could use or make them
+ * beside the wgmma. */
 template <int N> static __device__ __forceinline__ void wgmma_done(int d[N / 2])
 {
     UNROLL for (int i = 0; i < N / 2; i++) asm volatile("" : "+r"(d[i])::"memory");

@@ -16,6 +16,7 @@ enum {
     LANES = 32,
     N_CTA = 8, /* of every check; all resident at once, also on a device with one SM */
     THREADS = N_CTA * LANES,
+    CLUSTER = 4, /* CTAs */
     MAX_WORDS = 4096 /* in and out */
 };
 
@@ -106,6 +107,18 @@ static __global__ void ticket_kernel(words w)
     uint32_t sum = 0;
     for (int i = 0; i < N_CTA; i++) sum += w.out[i];
     w.out[2 * N_CTA] = sum;
+}
+
+/* Every CTA of a cluster reads what all of them wrote into their shared memory. */
+static __global__ void cluster_kernel(words w)
+{
+    uint32_t *mine = (uint32_t *)SMEM() + threadIdx.x;
+    const int cta = (int)blockIdx.x, lane = (int)threadIdx.x;
+    *mine = w.in[cta * LANES + lane];
+    cluster_sync();
+    for (int rank = 0; rank < CLUSTER; rank++)
+        w.out[(cta * CLUSTER + rank) * LANES + lane] = *cluster_peer(mine, (unsigned)rank);
+    cluster_sync();
 }
 
 /* ---- and of Hopper: four warps a CTA --------------------------------------------------------- */
@@ -243,6 +256,14 @@ static void expect_wgmma(uint32_t *out, const uint32_t *in)
     }
 }
 
+static void expect_cluster(uint32_t *out, const uint32_t *in)
+{
+    for (int i = 0; i < THREADS * CLUSTER; i++) {
+        const int cta = i / LANES / CLUSTER, rank = i / LANES % CLUSTER;
+        out[i] = in[(cta / CLUSTER * CLUSTER + rank) * LANES + i % LANES];
+    }
+}
+
 /* CTAs come in any order: every ticket must be there once. */
 static void sort_tickets(uint32_t *out)
 {
@@ -264,7 +285,7 @@ static const struct check {
     void (*order)(uint32_t *out); /* or NULL */
     int n_in, n_out;
     size_t smem_bytes;
-    unsigned n_cta = N_CTA, n_threads = LANES;
+    unsigned n_cta = N_CTA, n_threads = LANES, cluster = 1;
 } checks[] = {
     {"dp4a_us, dp4a_ss", dp4a_kernel, expect_dp4a, NULL, 3 * THREADS, 2 * THREADS, 0},
     {"mma_us, mma_ss", mma_kernel, expect_mma, NULL, 10 * THREADS, 8 * THREADS, 0},
@@ -275,6 +296,8 @@ static const struct check {
     {WGMMA_NAME, wgmma_kernel, expect_wgmma, NULL, N_CTA_HOPPER * WGMMA_IN, N_CTA_HOPPER * WG * 8,
      WGMMA_IN * 4 + 16, N_CTA_HOPPER, WG},
     {"take_ticket, wait_flag", ticket_kernel, expect_ticket, sort_tickets, N_CTA, 2 * N_CTA + 1, 0},
+    {"cluster_sync, cluster_peer", cluster_kernel, expect_cluster, NULL, THREADS, THREADS * CLUSTER,
+     LANES * 4, N_CTA, LANES, CLUSTER},
 };
 
 /* Random bytes with the extremes among them. */
@@ -297,7 +320,8 @@ static cudaError_t run_check(uint32_t *got, const uint32_t *in, const check *c, 
     error = cudaMemcpyAsync(device, in, in_bytes, cudaMemcpyHostToDevice, to.stream);
     if (error == cudaSuccess) error = cudaMemsetAsync(w.counter, 0, sizeof(unsigned), to.stream);
     if (error == cudaSuccess)
-        error = launch(c->kernel, w, dim3(c->n_cta), dim3(c->n_threads), c->smem_bytes, to);
+        error = launch(c->kernel, w, dim3(c->n_cta), dim3(c->n_threads), c->smem_bytes, to,
+                       dim3(c->cluster));
     if (error == cudaSuccess)
         error = cudaMemcpyAsync(got, w.out, out_bytes, cudaMemcpyDeviceToHost, to.stream);
     if (error == cudaSuccess) error = cudaStreamSynchronize(to.stream);
@@ -310,7 +334,8 @@ static int check_one(const check *c, uint32_t *device)
 {
     static uint32_t in[MAX_WORDS], want[MAX_WORDS], got[MAX_WORDS];
     static const check probe = {"has_wgmma", probe_kernel, NULL, NULL, 0, 1, 0, 1, 1};
-    if (c->n_threads == WG && run_check(got, in, &probe, device) == cudaSuccess && !got[0]) {
+    const bool hopper = c->n_threads == WG || c->cluster > 1;
+    if (hopper && run_check(got, in, &probe, device) == cudaSuccess && !got[0]) {
         printf("%-38s not in this machine code\n", c->name);
         return 0;
     }

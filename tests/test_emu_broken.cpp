@@ -173,7 +173,7 @@ template <ring_mistake M> static __global__ void ring_kernel(io_args a)
     }
 }
 
-enum wgmma_mistake { NO_WAIT, NO_FENCE, NO_COMMIT, EARLY_A };
+enum wgmma_mistake { NO_WAIT, WAIT_FOR_OLDER, NO_FENCE, NO_COMMIT, EARLY_A };
 
 #define B_BYTES 2048 /* 16 columns in rows of 128 bytes; the input twice */
 
@@ -218,12 +218,31 @@ template <wgmma_mistake M> static __global__ void wgmma_kernel(io_args a)
     wgmma_us<16>(sums, regs, wgmma_operand(SMEM()));
     if (!(broken(a) && M == NO_COMMIT)) wgmma_commit();
     if (broken(a) && M == EARLY_A) regs[0] = 0;
-    if (!(broken(a) && M == NO_WAIT)) wgmma_wait<0>();
+    if (broken(a) && M == WAIT_FOR_OLDER) wgmma_wait<1>();
+    else if (!(broken(a) && M == NO_WAIT)) wgmma_wait<0>();
     wgmma_done<16>(sums);
     unsigned wrong = 0;
     for (unsigned s = 0; s < 8; s++) wrong += sums[s] != sum_of(a, i, s);
     __syncthreads(); /* the registers of all are still there */
     a.out[i] = a.in[(i + 1) % n] + wrong;
+}
+
+/* ---- clusters -------------------------------------------------------------------------------- */
+
+enum cluster_mistake { EARLY_READ, EARLY_END, ONE_STAYS_AWAY, WRONG_RANK };
+
+/* Each of two CTAs writes what the other one has in shared memory: the output, half each. */
+template <cluster_mistake M> static __global__ void cluster_kernel(io_args a)
+{
+    uint32_t *words = (uint32_t *)SMEM();
+    const unsigned i = threadIdx.x, n = blockDim.x, rank = blockIdx.x;
+    words[i] = a.in[(i + 1) % n];
+    if (!(broken(a) && M == EARLY_READ)) cluster_sync();
+    if (i / (n / 2) == rank)
+        a.out[i] = *cluster_peer(words + i, broken(a) && M == WRONG_RANK ? 2 : 1 - rank);
+    if (broken(a) && M == EARLY_END) return;
+    if (broken(a) && M == ONE_STAYS_AWAY && rank == 1 && i == 3) return;
+    cluster_sync();
 }
 
 /* ---- one process for one kernel -------------------------------------------------------------- */
@@ -236,6 +255,7 @@ struct mistake {
     cudaError_t code; /* how the device has to fail; cudaSuccess: the result is wrong */
     const char *says; /* what the report has to contain */
     size_t smem_bytes = N_WORDS * 4;
+    unsigned n_cta = 1; /* a cluster */
 };
 
 static const mistake mistakes[] = {
@@ -268,10 +288,20 @@ static const mistake mistakes[] = {
     {"bytes that never come", ring_kernel<LOST_BYTES>, cudaErrorLaunchTimeout,
      "waits in mbarrier_wait"},
     {"missing wait for wgmma", wgmma_kernel<NO_WAIT>, cudaSuccess, "", B_BYTES + 8},
+    {"a wait that leaves the group under way", wgmma_kernel<WAIT_FOR_OLDER>, cudaSuccess, "",
+     B_BYTES + 8},
     {"missing fence before wgmma", wgmma_kernel<NO_FENCE>, cudaErrorLaunchFailure,
      "in a group without a wgmma_fence", B_BYTES + 8},
     {"missing commit of wgmma", wgmma_kernel<NO_COMMIT>, cudaSuccess, "", B_BYTES + 8},
     {"A written before its wgmma is done", wgmma_kernel<EARLY_A>, cudaSuccess, "", B_BYTES + 8},
+    {"a peer read before it has written", cluster_kernel<EARLY_READ>, cudaSuccess, "", N_WORDS * 4,
+     2},
+    {"a peer read after its end", cluster_kernel<EARLY_END>, cudaErrorIllegalAddress,
+     "cluster_peer of a CTA that is not there", N_WORDS * 4, 2},
+    {"a thread that missed a cluster's barrier", cluster_kernel<ONE_STAYS_AWAY>,
+     cudaErrorLaunchTimeout, "waits in cluster_sync", N_WORDS * 4, 2},
+    {"a rank outside the cluster", cluster_kernel<WRONG_RANK>, cudaErrorIllegalAddress,
+     "cluster_peer of a CTA that is not there", N_WORDS * 4, 2},
 };
 
 /* One launch of 256 threads with `n` as given; io_args.n < 0 breaks the kernel. */
@@ -287,7 +317,7 @@ static cudaError_t try_kernel(const mistake *m, int n, const uint32_t *in, uint3
     ok(cudaMemcpy(given, in, bytes, cudaMemcpyHostToDevice));
     a.in = given;
     a.n = n;
-    ok(launch(m->kernel, a, 1, N_WORDS, m->smem_bytes, target()));
+    ok(launch(m->kernel, a, m->n_cta, N_WORDS, m->smem_bytes, target(), m->n_cta));
     const cudaError_t status = cudaDeviceSynchronize();
     if (status != cudaSuccess) return status;
     return cudaMemcpy(out, a.out, bytes, cudaMemcpyDeviceToHost);

@@ -309,9 +309,9 @@ static void test_capture_refused(void **)
 
 /* ---- launches that are refused, errors that stay --------------------------------------------- */
 
-static cudaError_t try_launch(dim3 grid, dim3 block, size_t smem_bytes)
+static cudaError_t try_launch(dim3 grid, dim3 block, size_t smem_bytes, dim3 cluster = dim3(1))
 {
-    return launch(add_kernel, io_args(), grid, block, smem_bytes, target());
+    return launch(add_kernel, io_args(), grid, block, smem_bytes, target(), cluster);
 }
 
 static void test_refused(void **)
@@ -322,9 +322,13 @@ static void test_refused(void **)
     assert_int_equal(try_launch(0, 32, 0), cudaErrorInvalidConfiguration);
     assert_int_equal(try_launch(dim3(1, 65536), 32, 0), cudaErrorInvalidConfiguration);
     assert_int_equal(try_launch(1, 32, 227 * 1024 + 1), cudaErrorInvalidValue);
+    assert_int_equal(try_launch(3, 32, 0, 2), cudaErrorInvalidConfiguration);
+    assert_int_equal(try_launch(9, 32, 0, 9), cudaErrorInvalidConfiguration);
+    ok(try_launch(dim3(3, 8), 32, 0, dim3(1, 8)));
     ok(try_launch(1, 32, 227 * 1024));
     ok(cudaSetDevice(TURING));
     assert_int_equal(try_launch(1, 32, 64 * 1024 + 1), cudaErrorInvalidValue);
+    assert_int_equal(try_launch(2, 32, 0, 2), cudaErrorInvalidConfiguration);
     ok(try_launch(1, 32, 64 * 1024));
     ok(cudaDeviceSynchronize());
     ok(cudaSetDevice(HOPPER));

@@ -29,7 +29,7 @@ static size_t split_bytes(const tern_linear_plan *plan)
            (size_t)tile.tokens * sizeof(int32_t);
 }
 
-static void check_plan(tern_linear_plan plan, int n_tok, int n_out, int k)
+static void check_cover(tern_linear_plan plan, int n_tok, int n_out, int k)
 {
     const tern_linear_tile tile = tern_cuda_linear_tile(plan.kernel);
     assert_true((int64_t)plan.n_row_tiles * tile.rows >= n_out);
@@ -38,11 +38,6 @@ static void check_plan(tern_linear_plan plan, int n_tok, int n_out, int k)
     assert_true((plan.n_tok_tiles - 1) * (int64_t)tile.tokens < n_tok);
     assert_in_range(plan.split, 1, tern_cuda_pad_k(k) / TERN_CUDA_COLS);
     assert_true(n_split_tiles(&plan) >= 0);
-    if (plan.split > 1) assert_in_range(n_split_tiles(&plan), 1, TERN_CUDA_TICKETS);
-    for (int i = 0; i < N_OF(toks); i++) {
-        if (toks[i] < n_tok) continue;
-        assert_true(split_bytes(&plan) <= tern_cuda_linear_scratch(toks[i], n_out, k));
-    }
 }
 
 static void test_plans(void **state)
@@ -54,30 +49,50 @@ static void test_plans(void **state)
                 for (int s = 0; s < N_OF(sms); s++) {
                     const tern_linear_plan plan =
                         tern_cuda_linear_plan(toks[t], outs[n], ks[k], sms[s]);
-                    check_plan(plan, toks[t], outs[n], ks[k]);
+                    check_cover(plan, toks[t], outs[n], ks[k]);
                     assert_int_equal(plan.n_whole, 0);
                     assert_true(plan.split == 1 || n_split_tiles(&plan) * plan.split <= sms[s]);
+                    if (plan.split > 1) assert_in_range(n_split_tiles(&plan), 1, TERN_CUDA_TICKETS);
+                    for (int i = t; i < N_OF(toks); i++)
+                        assert_true(split_bytes(&plan) <=
+                                    tern_cuda_linear_scratch(toks[i], outs[n], ks[k]));
                 }
 }
 
-/* Whole tiles come in whole waves, and what remains is less than one. */
-static void test_wgmma_plans(void **state)
+/* Whole tiles come in whole waves, and what remains is less than one; its parts are clusters of
+ * neighbours, and the last item of a CTA. */
+static void check_items(tern_linear_plan plan, int n_sm)
+{
+    const int64_t tail = n_split_tiles(&plan);
+    assert_int_equal(plan.n_items, plan.n_whole + tail * plan.split);
+    assert_in_range(plan.n_ctas, 1, plan.n_items);
+    assert_true(plan.n_ctas == plan.n_items || plan.n_ctas == n_sm);
+    if (plan.split == 1) {
+        assert_int_equal(tail, 0);
+        return;
+    }
+    assert_in_range(tail, 1, n_sm - 1);
+    assert_int_equal(plan.n_whole % n_sm, 0);
+    assert_int_equal(plan.n_whole % plan.split, 0);
+    assert_int_equal(plan.n_ctas % plan.split, 0);
+    if (plan.n_ctas < plan.n_items) assert_true(tail * plan.split <= plan.n_ctas);
+}
+
+static void test_hopper_plans(void **state)
 {
     (void)state;
     for (int t = 0; t < N_OF(toks); t++)
         for (int n = 0; n < N_OF(outs); n++)
             for (int k = 0; k < N_OF(ks); k++)
                 for (int s = 0; s < N_OF(sms); s++) {
-                    if (toks[t] < TERN_CUDA_IMAGE_TOK) continue;
                     const tern_linear_plan plan =
-                        tern_cuda_linear_plan_wgmma(toks[t], outs[n], ks[k], sms[s]);
-                    check_plan(plan, toks[t], outs[n], ks[k]);
-                    if (plan.split == 1) {
-                        assert_int_equal(n_split_tiles(&plan), 0);
-                    } else {
-                        assert_int_equal(plan.n_whole % sms[s], 0);
-                        assert_true(n_split_tiles(&plan) < sms[s]);
-                    }
+                        tern_cuda_linear_plan_hopper(toks[t], outs[n], ks[k], sms[s]);
+                    check_cover(plan, toks[t], outs[n], ks[k]);
+                    if (plan.kernel == TERN_LINEAR_GEMV) continue;
+                    assert_in_range(plan.split, 1, 8);
+                    assert_int_equal(plan.kernel >= TERN_LINEAR_WGMMA_16,
+                                     toks[t] >= TERN_CUDA_IMAGE_TOK);
+                    if (toks[t] >= TERN_CUDA_IMAGE_TOK) check_items(plan, sms[s]);
                 }
 }
 
@@ -94,13 +109,14 @@ static void test_choices(void **state)
     assert_int_equal(tern_cuda_linear_plan(2048, 2560, 2560, 132).kernel,
                      TERN_LINEAR_MMA_64_WIDE);
     assert_true(tern_cuda_linear_scratch(15, 2560, 6912) <= 2u << 20);
-    assert_true(tern_cuda_linear_scratch(4096, 2560, 6912) <= 16u << 20);
+    assert_true(tern_cuda_linear_scratch(4096, 2560, 6912) <= 8u << 20);
     assert_int_equal(tern_cuda_linear_scratch(15, 100000, 2560), 0);
 
-    const tern_linear_plan few = tern_cuda_linear_plan_wgmma(64, 2560, 6912, 132);
+    assert_int_equal(tern_cuda_linear_plan_hopper(8, 2560, 2560, 132).split, 3);
+    const tern_linear_plan few = tern_cuda_linear_plan_hopper(64, 2560, 6912, 132);
     assert_int_equal(few.kernel, TERN_LINEAR_WGMMA_64);
-    assert_int_equal(few.split, 5);
-    const tern_linear_plan many = tern_cuda_linear_plan_wgmma(4096, 2560, 6912, 132);
+    assert_int_equal(few.split, 4);
+    const tern_linear_plan many = tern_cuda_linear_plan_hopper(4096, 2560, 6912, 132);
     assert_int_equal(many.kernel, TERN_LINEAR_WGMMA_128_WIDE);
     assert_int_equal(many.n_whole, 2 * 132); /* and 56 tiles, two CTAs for each */
     assert_int_equal(many.split, 2);
@@ -110,7 +126,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plans),
-        cmocka_unit_test(test_wgmma_plans),
+        cmocka_unit_test(test_hopper_plans),
         cmocka_unit_test(test_choices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,11 +191,15 @@ enum cudaFuncAttribute {
 enum cudaLaunchAttributeID {
     cudaLaunchAttributeIgnore = 0,
     cudaLaunchAttributeCooperative = 2,
+    cudaLaunchAttributeClusterDimension = 4,
     cudaLaunchAttributeProgrammaticStreamSerialization = 6,
 };
 
 union cudaLaunchAttributeValue {
     int cooperative;
+    struct {
+        unsigned x, y, z;
+    } clusterDim;
     int programmaticStreamSerializationAllowed;
 };
 

@@ -306,6 +306,7 @@ emu_cta *emu_cta_begin(emu_grid *grid, uint3 index)
     cta->index = index;
     cta->n_threads = cta->n_alive = cta->n_ready = n;
     cta->n_at_flag = cta->n_at_barrier = cta->votes = 0;
+    cta->cluster = nullptr;
     seat(cta, launch->block);
     emu_hopper_begin(cta);
     cta->smem = cta->block + ZONE_BYTES;
@@ -320,6 +321,7 @@ emu_cta *emu_cta_begin(emu_grid *grid, uint3 index)
 void emu_cta_abandon(emu_cta *cta)
 {
     for (int i = 0; i < cta->n_threads; i++) emu_fiber_abandon(&cta->threads[i].fiber);
+    emu_cluster_leave(cta);
     emu_allow(cta->block, cta->block_bytes);
     pool[n_pool++] = cta;
 }

@@ -54,6 +54,17 @@ struct emu_warp {
 
 struct emu_grid;
 
+/* CTAs that begin together (emu_cluster.cpp). */
+struct emu_cluster {
+    emu_cta *members[EMU_MAX_CLUSTER]; /* by rank; NULL: has ended */
+    int n_left, n_threads, n_arrived;
+    unsigned generation;               /* of the barrier: rises when all have arrived */
+};
+
+/* False where memory is out. */
+bool emu_cluster_begin(emu_cta *const *members, int n);
+void emu_cluster_leave(emu_cta *cta);
+
 struct emu_cta {
     emu_grid *grid;
     uint3 index;
@@ -65,6 +76,7 @@ struct emu_cta {
     int capacity;
     emu_warp warps[TERN_EMU_WARP];
     emu_hopper hopper;
+    emu_cluster *cluster;     /* or NULL */
     uint8_t *block, *smem;    /* [front zone, smem_bytes, back zone], and the middle */
     size_t block_bytes;
 };
@@ -111,7 +123,8 @@ void emu_copies_progress(emu_thread *thread);
 struct emu_grid {
     emu_device *device;
     const emu_launch_desc *launch;
-    uint64_t n_ctas, n_begun, first, step; /* CTA i of the order is (first + i * step) % n_ctas */
+    int cluster;                 /* CTAs in one */
+    uint64_t n_clusters, n_begun, first, step; /* the i-th is (first + i * step) % n_clusters */
     unsigned go; /* 1: the kernel before it in the stream is done */
     bool waits;  /* a thread has called wait_predecessor() */
     int n_resident, max_resident, max_early; /* CTAs at a time, and before `go` */

@@ -24,32 +24,48 @@ static uint64_t common_divisor(uint64_t a, uint64_t b)
 
 static void grid_begin(emu_grid *grid, emu_device *device, const emu_launch_desc *launch)
 {
-    const dim3 g = launch->grid, b = launch->block;
+    const dim3 g = launch->grid, b = launch->block, c = launch->cluster;
     *grid = {};
     grid->device = device;
     grid->launch = launch;
     grid->go = 1;
-    grid->n_ctas = (uint64_t)g.x * g.y * g.z;
-    grid->first = emu_random() % grid->n_ctas;
+    grid->cluster = (int)(c.x * c.y * c.z);
+    grid->n_clusters = (uint64_t)g.x * g.y * g.z / (uint64_t)grid->cluster;
+    grid->first = emu_random() % grid->n_clusters;
     do {
-        grid->step = 1 + emu_random() % grid->n_ctas;
-    } while (common_divisor(grid->step, grid->n_ctas) != 1);
+        grid->step = 1 + emu_random() % grid->n_clusters;
+    } while (common_divisor(grid->step, grid->n_clusters) != 1);
     const int fit = emu_ctas_per_sm(device, b.x * b.y * b.z, launch->smem_bytes) * device->n_sm;
     grid->max_resident = fit < EMU_MAX_RESIDENT ? fit : EMU_MAX_RESIDENT;
+    if (grid->max_resident < grid->cluster) grid->max_resident = grid->cluster; /* one always is */
     grid->max_early = grid->max_resident < MAX_EARLY ? grid->max_resident : MAX_EARLY;
 }
 
-static void begin_cta(emu_grid *grid)
+/* The i-th CTA of the n-th cluster. */
+static uint3 index_of(const emu_launch_desc *launch, uint64_t n, unsigned i)
 {
-    const dim3 g = grid->launch->grid;
-    const uint64_t n = (grid->first + grid->n_begun++ * grid->step) % grid->n_ctas;
-    const uint3 index = {(unsigned)(n % g.x), (unsigned)(n / g.x % g.y),
-                         (unsigned)(n / g.x / g.y)};
-    emu_cta *cta = emu_cta_begin(grid, index);
-    if (cta)
-        grid->resident[grid->n_resident++] = cta;
-    else
-        emu_device_fails(grid->device, cudaErrorMemoryAllocation, "no memory for a CTA");
+    const dim3 g = launch->grid, c = launch->cluster;
+    const uint64_t x = g.x / c.x, y = g.y / c.y;
+    return {(unsigned)(n % x) * c.x + i % c.x, (unsigned)(n / x % y) * c.y + i / c.x % c.y,
+            (unsigned)(n / x / y) * c.z + i / c.x / c.y};
+}
+
+/* Begins a CTA, or those of a cluster. */
+static void begin_cluster(emu_grid *grid)
+{
+    const uint64_t n = (grid->first + grid->n_begun++ * grid->step) % grid->n_clusters;
+    emu_cta **members = grid->resident + grid->n_resident;
+    for (int i = 0; i < grid->cluster; i++) {
+        emu_cta *cta = emu_cta_begin(grid, index_of(grid->launch, n, (unsigned)i));
+        if (!cta) {
+            emu_device_fails(grid->device, cudaErrorMemoryAllocation, "no memory for a CTA");
+            return;
+        }
+        members[i] = cta;
+        grid->n_resident++;
+    }
+    if (grid->cluster > 1 && !emu_cluster_begin(members, grid->cluster))
+        emu_device_fails(grid->device, cudaErrorMemoryAllocation, "no memory for a cluster");
 }
 
 /* The CTA whose turn it is; NULL when all wait for flags, or none is there. */
@@ -87,10 +103,11 @@ static bool grid_advance(emu_grid *grid)
     emu_self.arch = grid->device->arch;
     while (grid->device->error == cudaSuccess) {
         const int most = grid->go ? grid->max_resident : grid->max_early;
-        const bool may_begin = grid->n_begun < grid->n_ctas && grid->n_resident < most;
+        const bool may_begin = grid->n_begun < grid->n_clusters &&
+                               grid->n_resident + grid->cluster <= most;
         emu_cta *cta = choose_cta(grid);
         if (may_begin && (!cta || emu_random_below(BEGIN_ODDS) == 0)) {
-            begin_cta(grid);
+            begin_cluster(grid);
         } else if (cta) {
             emu_cta_turn(cta);
             after_turn(grid, cta);
@@ -116,11 +133,11 @@ static void report_dead_wait(emu_grid *grid)
                                         thread->site.line, thread->value);
             emu_device_fails(grid->device, cudaErrorLaunchTimeout,
                              "%s waits in %s (%s:%d) for %u, but the flag stays at %u: %d CTAs are "
-                             "resident, %llu of %llu have not begun",
+                             "resident, %llu of %llu clusters have not begun",
                              who, thread->site.what, thread->site.file, thread->site.line,
                              thread->value, *thread->flag, grid->n_resident,
-                             (unsigned long long)(grid->n_ctas - grid->n_begun),
-                             (unsigned long long)grid->n_ctas);
+                             (unsigned long long)(grid->n_clusters - grid->n_begun),
+                             (unsigned long long)grid->n_clusters);
             return;
         }
 }

@@ -97,6 +97,23 @@ static cudaError_t check(const emu_device *device, const cudaLaunchConfig_t *con
     return config->dynamicSmemBytes > allowed ? cudaErrorInvalidValue : cudaSuccess;
 }
 
+/* What the attributes ask for. */
+static cudaError_t read_attribute(emu_launch_desc *launch, const emu_device *device,
+                                  const cudaLaunchAttribute *a)
+{
+    const dim3 g = launch->grid;
+    const dim3 c(a->val.clusterDim.x, a->val.clusterDim.y, a->val.clusterDim.z);
+    if (a->id == cudaLaunchAttributeProgrammaticStreamSerialization)
+        launch->dependent =
+            a->val.programmaticStreamSerializationAllowed != 0 && device->arch >= 90;
+    if (a->id != cudaLaunchAttributeClusterDimension) return cudaSuccess;
+    if (device->arch < 90 || c.x * c.y * c.z == 0 || c.x * c.y * c.z > EMU_MAX_CLUSTER ||
+        g.x % c.x != 0 || g.y % c.y != 0 || g.z % c.z != 0)
+        return cudaErrorInvalidConfiguration;
+    launch->cluster = c;
+    return cudaSuccess;
+}
+
 void emu_kernel_name(char *out, size_t out_bytes, const emu_kernel *kernel)
 {
     if (emu_symbol_name(out, out_bytes, kernel->function)) return;
@@ -114,13 +131,11 @@ cudaError_t emu_launch(const cudaLaunchConfig_t *config, emu_kernel kernel, cons
     cudaError_t status = check(device, config, kernel.function);
     if (emu_fault_is(TERN_EMU_OTHER_DEVICE)) status = cudaErrorNoKernelImageForDevice;
     if (emu_fault_strikes(TERN_EMU_LAUNCH_FAILS)) status = cudaErrorLaunchOutOfResources;
-    if (status != cudaSuccess) return emu_result(status);
     emu_launch_desc launch = {kernel, args, config->gridDim, config->blockDim,
-                              config->dynamicSmemBytes, false};
-    for (unsigned i = 0; i < config->numAttrs; i++)
-        if (config->attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization)
-            launch.dependent = config->attrs[i].val.programmaticStreamSerializationAllowed != 0 &&
-                               device->arch >= 90;
+                              config->dynamicSmemBytes, false, dim3(1)};
+    for (unsigned i = 0; i < config->numAttrs && status == cudaSuccess; i++)
+        status = read_attribute(&launch, device, &config->attrs[i]);
+    if (status != cudaSuccess) return emu_result(status);
     return emu_result(emu_stream_launch(device, config->stream, &launch, args_bytes));
 }
 

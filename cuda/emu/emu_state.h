@@ -83,7 +83,10 @@ struct emu_launch_desc {
     dim3 grid, block;
     size_t smem_bytes;
     bool dependent; /* may begin before its predecessor in the stream ends */
+    dim3 cluster;   /* CTAs that begin together */
 };
+
+#define EMU_MAX_CLUSTER 8 /* CTAs */
 
 /* CTAs that one SM holds at a time. */
 int emu_ctas_per_sm(const emu_device *device, unsigned threads, size_t smem_bytes);

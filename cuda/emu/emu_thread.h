@@ -46,6 +46,10 @@ void emu_wait_flag(const unsigned *flag, unsigned value, emu_site site);
 /* Gives way until the kernel before this one in the stream is done (emu_grid.cpp). */
 void emu_wait_predecessor(emu_site site);
 
+/* Clusters (emu_cluster.cpp). */
+void emu_cluster_sync(emu_site site);
+void *emu_cluster_peer(const void *mine, unsigned rank);
+
 /* Ends the kernel with an error of the device; `what` is the first half of the sentence. */
 [[noreturn]] void emu_thread_fails(int code, const char *what);
 

@@ -168,5 +168,15 @@ static inline void wait_predecessor(TERN_EMU_WHERE)
     emu_wait_predecessor({"wait_predecessor", file, line});
 }
 
+static inline void cluster_sync(TERN_EMU_WHERE)
+{
+    emu_cluster_sync({"cluster_sync", file, line});
+}
+
+template <class T> static inline T *cluster_peer(T *mine, unsigned rank)
+{
+    return (T *)emu_cluster_peer(mine, rank);
+}
+
 } /* namespace tern_emu_rt */
 #endif
