@@ -1,7 +1,8 @@
 /* gpu_model.h - the times that the kernels in cuda/ are predicted to take on an H200: pure formulas
  * over kernel_facts.h, for bench/predict_goals.c. No function touches a device.
  *
- * LINEAR:  ns = latency + max(memory, L2, issue, tensor) + exchange of a split
+ * LINEAR:  ns = latency + max(memory, L2, issue, tensor) + exchange of a split + y, with wgmma, as
+ *          far as no other tile of a CTA hides it
  *     memory   bytes / min(HBM, bytes in flight of all resident CTAs / latency)
  *     L2       bytes that all CTAs ask for / L2
  *     issue, tensor   work of the busiest SM, CTAs / SMs rounded up, at GPU_REACH
