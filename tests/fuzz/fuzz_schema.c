@@ -18,8 +18,10 @@ static void draw(const schema *s, const uint8_t *data, size_t n)
         text[length++] = (char)data[i];
     }
     if (m.depth != 0) return;
-    json_t *value = json_loadb(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-    if (!value) abort();
+    json_error_t why;
+    json_t *value = json_loadb(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+    /* jansson takes U+0000 in texts, but not in the names of members, where JSON has it, too. */
+    if (!value && json_error_code(&why) != json_error_null_byte_in_key) abort();
     json_decref(value);
 }
 

@@ -75,6 +75,8 @@ static void write_requests(void)
         "{\"schema\":{\"type\":\"object\"}}}}";
     write_seed("schema", "person", person, sizeof person - 1);
     write_seed("schema", "list", list, sizeof list - 1);
+    static const char null_name[] = "{\"type\":\"object\"}\0{\"\\u0000\":1}";
+    write_seed("schema", "null_name", null_name, sizeof null_name - 1);
     write_seed("request", "completion", completion, sizeof completion - 1);
     write_seed("request", "chat", chat, sizeof chat - 1);
 }
