@@ -29,7 +29,7 @@ static const linear_facts linear_facts_of[TERN_LINEAR_WGMMA_16] = {
 
 /* LINEAR of one token (gemv.cuh): a CTA an SM, GEMV_WARPS warps. Its codes are under way before the
  * kernel before it has ended, as far as the rings hold them. */
-#define GEMV_BLOCK_INSTRUCTIONS 66.0 /* of a warp, for 16 rows x 128 columns */
+#define GEMV_BLOCK_INSTRUCTIONS 64.0 /* of a warp, for 16 rows x 128 columns */
 #define GEMV_FLIGHT_BYTES 61440.0    /* of an SM */
 #define GEMV_Q_NS 300.0              /* assumed: q from L2 to shared memory, behind the wait */
 

@@ -26,6 +26,7 @@ namespace TERN_GPU {
  * matrix of 2B4T (19 to 80 KB), asked for before the predecessor has ended. */
 #define GEMV_DEEP 16
 #define GEMV_SHALLOW 4
+#define GEMV_UNROLL 4 /* blocks of a turn of the loop */
 
 /* The shared memory of a CTA. */
 struct gemv_smem {
@@ -89,15 +90,12 @@ static __device__ inline int gemv_row(const gemv_share &share, int r)
 
 /* ---- the stream of weights ------------------------------------------------------------------ */
 
-/* A warp's part of the CTA's blocks: which is asked for next, which comes next. */
+/* A warp's part of the CTA's blocks; with pairs half of the warps have gate, the others up. */
 struct gemv_run {
     uint8_t *ring;               /* of the warp, at this lane's 16 bytes of stage 0 */
-    int begin, end;              /* the part */
-    int group, column;           /* of block `begin`: its row group and place there */
-    int next, stage;             /* the block to ask for, and bytes from `ring` to its stage */
-    const uint8_t *codes;        /* this lane's 16 bytes of block `next` */
-    int half;                    /* up begins at this block, `skip` bytes behind the end of gate */
-    size_t skip;
+    const uint8_t *codes;        /* this lane's 16 bytes of the part's first block */
+    int n;                       /* blocks */
+    int group, column;           /* of the first one: its row group and place there */
 };
 
 template <int STAGES>
@@ -108,44 +106,34 @@ static __device__ inline gemv_run gemv_run_of(const ternary_view &w, const gemv_
     const size_t group_bytes = (size_t)n_blocks * TERN_CUDA_BLOCK_BYTES;
     const int lane_bytes = 16 * warp_lane();
     const int64_t half = (int64_t)share.n * n_blocks, total = half * (share.up ? 2 : 1);
+    const int begin = (int)(total * warp_index() / GEMV_WARPS);
+    const size_t skip = begin >= half ? (size_t)(share.up - share.n) * group_bytes : 0;
     gemv_run run;
     run.ring = s.ring + warp_index() * (STAGES * TERN_CUDA_BLOCK_BYTES) + lane_bytes;
-    run.begin = run.next = (int)(total * warp_index() / GEMV_WARPS);
-    run.end = (int)(total * (warp_index() + 1) / GEMV_WARPS);
-    run.group = run.begin / n_blocks;
-    run.column = run.begin % n_blocks;
-    run.stage = 0;
-    run.half = (int)half;
-    run.skip = share.up ? (size_t)(share.up - share.n) * group_bytes : 0;
     run.codes = (const uint8_t *)w.codes + (size_t)share.first * group_bytes + lane_bytes +
-                (size_t)run.begin * TERN_CUDA_BLOCK_BYTES + (run.begin >= half ? run.skip : 0);
+                (size_t)begin * TERN_CUDA_BLOCK_BYTES + skip;
+    run.n = (int)(total * (warp_index() + 1) / GEMV_WARPS) - begin;
+    run.group = begin / n_blocks;
+    run.column = begin % n_blocks;
     return run;
 }
 
-/* Bytes from the ring to the stage behind `stage`. */
-template <int STAGES> static __device__ inline int gemv_after(int stage)
+/* Asks for block `block` of the run, whose stage begins so many bytes into the ring; an empty group
+ * beyond the run. */
+static __device__ inline void gemv_fetch(const gemv_run &run, int block, int stage)
 {
-    return (stage + TERN_CUDA_BLOCK_BYTES) & (STAGES * TERN_CUDA_BLOCK_BYTES - 1);
-}
-
-/* Asks for the next block; an empty group beyond the run. */
-template <int STAGES> static __device__ inline void gemv_fetch(gemv_run *run)
-{
-    static_assert((STAGES & (STAGES - 1)) == 0, "a ring ends where its bytes are a power of two");
-    if (run->next < run->end) copy16_async(run->ring + run->stage, run->codes);
+    if (block < run.n)
+        copy16_async(run.ring + stage, run.codes + (size_t)block * TERN_CUDA_BLOCK_BYTES);
     copy_commit();
-    run->stage = gemv_after<STAGES>(run->stage);
-    run->codes += TERN_CUDA_BLOCK_BYTES;
-    if (++run->next == run->half) run->codes += run->skip;
 }
 
 /* What may come before the wait for the predecessor: the first stages, the scales of the rows, sums
  * of zero. */
 template <int STAGES>
-static __device__ inline void gemv_begin(gemv_run *run, const ternary_view &w,
+static __device__ inline void gemv_begin(const gemv_run &run, const ternary_view &w,
                                          const gemv_share &share, const gemv_smem &s)
 {
-    for (int i = 0; i < STAGES - 1; i++) gemv_fetch<STAGES>(run);
+    for (int i = 0; i < STAGES - 1; i++) gemv_fetch(run, i, i * TERN_CUDA_BLOCK_BYTES);
     for (int r = (int)threadIdx.x; r < gemv_rows(share); r += GEMV_THREADS) {
         const int row = gemv_row(share, r);
         s.sums[r] = 0;
@@ -181,24 +169,30 @@ static __device__ inline void gemv_add(unsigned *sums, int acc[4])
 /* This warp's run. q and sums of zero are seen by all before, and the sums are whole after a
  * __syncthreads(). */
 template <int STAGES>
-static __device__ inline void gemv_stream(gemv_run *run, const gemv_smem &s, int n_blocks)
+static __device__ inline void gemv_stream(const gemv_run &run, const gemv_smem &s, int n_blocks)
 {
+    static_assert(STAGES % GEMV_UNROLL == 0, "a ring is whole turns of the loop");
     int acc[4] = {0, 0, 0, 0};
-    int group = run->group, column = run->column, stage = 0;
+    int group = run.group, column = run.column, turn = 0;
     const int8_t *q = s.q + column * TERN_CUDA_COLS;
-    for (int i = run->begin; i < run->end; i++) {
-        copy_wait<STAGES - 2>();
-        gemv_fetch<STAGES>(run); /* into the stage of block i - 1 */
-        gemv_block(acc, run->ring + stage, q);
-        stage = gemv_after<STAGES>(stage);
-        q += TERN_CUDA_COLS;
-        if (++column < n_blocks) continue;
-        gemv_add(s.sums + group * TERN_CUDA_ROWS, acc);
-        column = 0;
-        q = s.q;
-        group++;
+    for (int i = 0; i < run.n; i += GEMV_UNROLL) {
+        const int before = turn == 0 ? STAGES - 1 : turn - 1; /* the stage of block i - 1 */
+        UNROLL for (int j = 0; j < GEMV_UNROLL; j++) {
+            if (i + j >= run.n) break;
+            copy_wait<STAGES - 2>();
+            gemv_fetch(run, i + j + STAGES - 1,
+                       (j == 0 ? before : turn + j - 1) * TERN_CUDA_BLOCK_BYTES);
+            gemv_block(acc, run.ring + (turn + j) * TERN_CUDA_BLOCK_BYTES, q);
+            q += TERN_CUDA_COLS;
+            if (++column < n_blocks) continue;
+            gemv_add(s.sums + group * TERN_CUDA_ROWS, acc);
+            column = 0;
+            q = s.q;
+            group++;
+        }
+        turn = turn + GEMV_UNROLL == STAGES ? 0 : turn + GEMV_UNROLL;
     }
-    if (column > 0 && run->begin < run->end) gemv_add(s.sums + group * TERN_CUDA_ROWS, acc);
+    if (column > 0 && run.n > 0) gemv_add(s.sums + group * TERN_CUDA_ROWS, acc);
 }
 
 /* N5: the product of a row from its sum of codes; q has this scale and row sum. */

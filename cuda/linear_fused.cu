@@ -10,8 +10,8 @@
  * Why here, counted for 2B4T on 132 SMs (24 bytes a clock and SM from L2):
  *   - NORM_QUANT as a kernel: a gap between kernels of 1.3 us and 1.5 us of its own.
  *   - As a prologue: 10 KB (27 KB for down) of floats from L2, 430 (1150) clocks; latency 300,
- *     trees and divisions 250, quantisation 8 instructions a value, 160 (430) clocks: 0.6 us, 1.2
- *     for down. 132 CTAs read 1.4 (3.6) MB; a CTA for every 16 rows would read 8.6, in waves.
+ *     trees and divisions 250, 12 instructions a value, 300 (810) clocks: 0.7 us, 1.4 for down.
+ *     132 CTAs read 1.4 (3.6) MB; a CTA for every 16 rows would read 8.6, in waves.
  *   - ACT_MUL as a prologue of down: 55 KB of gate and up an SM, 1.3 us more; as the epilogue of
  *     gate and up: nothing, a CTA has both rows. So it is an epilogue, down reads one row of f.
  * Bound: bytes of weights, then GEMV's instructions, then the prologue's chain. */
@@ -180,14 +180,14 @@ template <int STAGES> static __global__ void linear_fused_kernel(fused_job job)
     const gemv_share share = gemv_share_of(job.n_groups, job.up, (int)blockIdx.x, (int)gridDim.x);
     const gemv_smem s = gemv_smem_of<STAGES>(k_pad, share);
     const fused_smem f = fused_smem_of(s.rest, k_pad);
-    gemv_run run = gemv_run_of<STAGES>(a.w, share, s);
+    const gemv_run run = gemv_run_of<STAGES>(a.w, share, s);
     begin_dependent();
-    gemv_begin<STAGES>(&run, a.w, share, s);
+    gemv_begin<STAGES>(run, a.w, share, s);
     fetch_gain(job.a.norm, f);
     wait_predecessor();
     const float before = share.up ? 0.0f : gemv_before(a, share);
     const fused_row row = norm_row(job.a.norm, f, s.q);
-    gemv_stream<STAGES>(&run, s, k_pad / TERN_CUDA_COLS);
+    gemv_stream<STAGES>(run, s, k_pad / TERN_CUDA_COLS);
     __syncthreads();
     if (share.up)
         store_pairs(job.a, share, s, row);

@@ -4,9 +4,10 @@
  * The weights of the first stages and the scales of the rows are asked for before the wait for the
  * predecessor: of a matrix of 2B4T all, or most, is under way or there when q is known, so that its
  * latency and much of its time are hidden behind the kernel before.
- * Bound: bytes. A block is 64 weights a lane in 16 LOP + 16 IDP + 8 LDS.32 + 1 LDS.128 + 25 of the
- * loop, its copy and the sums (from PTX), 66: 1.03 a weight, where 4.3 TB/s on 132 SMs deliver 74
- * weights a clock and an SM issues 128. In flight: 15 x 512 bytes a warp, 61 KB an SM. */
+ * Bound: bytes. A block is 64 weights a lane in 16 LOP + 16 IDP + 8 LDS.32 + 1 LDS.128 + 19 of the
+ * loop and its copy (machine code of sm_90a), the sums of a row group 35 more: 64, 1.0 a weight,
+ * where 4.3 TB/s on 132 SMs deliver 74 weights a clock and an SM issues 128. In flight: 15 x 512
+ * bytes a warp, 61 KB an SM. */
 #include "cuda/gemv.cuh"
 
 namespace TERN_GPU {
@@ -22,9 +23,9 @@ template <int STAGES> static __global__ void linear_gemv_kernel(gemv_job job)
     const int thread = (int)threadIdx.x, k_pad = a.w.k_pad;
     const gemv_share share = gemv_share_of(job.n_groups, 0, (int)blockIdx.x, (int)gridDim.x);
     const gemv_smem s = gemv_smem_of<STAGES>(k_pad, share);
-    gemv_run run = gemv_run_of<STAGES>(a.w, share, s);
+    const gemv_run run = gemv_run_of<STAGES>(a.w, share, s);
     begin_dependent();
-    gemv_begin<STAGES>(&run, a.w, share, s);
+    gemv_begin<STAGES>(run, a.w, share, s);
     wait_predecessor();
     for (int i = 16 * thread; i < k_pad; i += 16 * GEMV_THREADS)
         *(uint4 *)(void *)(s.q + i) = *(const uint4 *)(const void *)(a.q.q + i);
@@ -32,7 +33,7 @@ template <int STAGES> static __global__ void linear_gemv_kernel(gemv_job job)
     const int32_t sum = a.q.sum[0];
     const float before = gemv_before(a, share);
     __syncthreads();
-    gemv_stream<STAGES>(&run, s, k_pad / TERN_CUDA_COLS);
+    gemv_stream<STAGES>(run, s, k_pad / TERN_CUDA_COLS);
     __syncthreads();
     gemv_store(a, share, s, scale, sum, before);
 }

@@ -170,6 +170,8 @@ static void test_graphs(void **state)
     } without[] = {{TERN_EMU_CAPTURE_FAILS, NULL, 1},
                    {TERN_EMU_ALLOC_FAILS, NULL, 1},
                    {TERN_EMU_NO_FAULT, "dependent", 2},
+                   {TERN_EMU_NO_FAULT, "fusion", 2},
+                   {TERN_EMU_NO_FAULT, "fusion,dependent", 2},
                    {TERN_EMU_NO_FAULT, "graphs", 0},
                    {TERN_EMU_NO_FAULT, "dependent,graphs", 0}};
     for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
