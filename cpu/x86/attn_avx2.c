@@ -163,9 +163,9 @@ static INLINE void block_f16(float *const *state, const query_heads *q, const bl
  * the two 7-bit planes of values, whose bytes were made one by one. Predicted: half the
  * multiplications, the rest nearly gone, 27 to 72 GMAC/s. Seen on a 2-core Zen 3 VM (3.2 GHz),
  * kerncheck --bench, hd 128, 20 heads on 5, three runs of each by turns: 64 keys 12.0 and 6.8 us,
- * 512 keys 88.3 and 51.5 us, 51 GMAC/s; 21 keys 11.7 and 4.2 us. What is missing is float work:
- * softmax and the weights of four heads take 1600 cycles a block of 4100. Tried: exp2 without
- * clamps and without masks in full blocks, under 2 %. */
+ * 512 keys 88.3 and 51.5 us, 51 GMAC/s; 21 keys 11.7 and 4.2 us. What is missing is float work: by
+ * the time of 21 keys some 1500 cycles of 4100 a block. Tried: exp2 without clamps and without
+ * masks in full blocks, under 2 %. */
 
 /* Eight integers of 16 bits: of each four first the even ones, then the odd ones, two in a word, as
  * dot_bytes() takes them. */
