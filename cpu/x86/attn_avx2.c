@@ -65,8 +65,8 @@ static INLINE void softmax(float *state, float *s, int n)
  * conversions for eight FMA and a product for each broadcast; four heads take two and none. V and
  * the next K are fetched while the other is computed. Both together, measured with kerncheck
  * --bench on a 2-core Zen 3 VM under load, hd 128, 20 heads on 5, two runs of each by turns: 64
- * keys 10.0 and 11.9 us before, 8.0 and 8.1 after, 41 GMAC/s; 512 keys 104 and 94 us before, 67 and
- * 69 after, 39 GMAC/s. */
+ * keys 10.0 and 11.9 us before, 8.0 and 8.1 after, 41 GMAC/s; 512 keys 104 and 94 us before, 67
+ * and 69 after, 39 GMAC/s. Tried: 12 sums instead of 8 (three registers of keys a row), nothing. */
 
 static INLINE __m256 load_f16(const uint16_t *p)
 {
