@@ -6,7 +6,7 @@
 #include "cpu/kernels.h"
 #include "device/backend.h"
 
-/* Private memory of one thread: the states of the query heads of one KV head, twice. */
+/* Private memory of one thread: the states of the query heads of one KV head, at least twice. */
 #define TERN_THREAD_SCRATCH_BYTES ((size_t)1 << 18)
 
 typedef struct tern_cpu_device {

@@ -1,5 +1,5 @@
 /* cpu_program.h - a program on the CPU: its operations with their operands as pointers. Made by
- * program.c, run by program_run.c. */
+ * program.c, run by program_run.c and program_attn.c. */
 #ifndef TERN_CPU_PROGRAM_H
 #define TERN_CPU_PROGRAM_H
 
@@ -73,5 +73,22 @@ typedef struct cpu_program {
     const tern_batch *batch; /* of the run under way */
     atomic_uint fault; /* (op index << 2) | FAULT_*, the first one; relaxed, read after the run */
 } cpu_program;
+
+/* What a thread needs to know while it runs. */
+typedef struct cpu_worker {
+    cpu_program *program;
+    const tern_cpu_kernels *kernels;
+    tern_pool *pool;
+    uint8_t *scratch; /* the thread's own */
+    int thread, n_threads, n_tok, n_rows;
+} cpu_worker;
+
+/* This thread's share of n items, in multiples of `unit`. */
+tern_range tern_cpu_share(const cpu_worker *w, int n, int unit);
+
+/* Attention, this thread's part of it (program_attn.c). */
+void tern_cpu_run_attn(cpu_worker *w, cpu_op *op);
+void tern_cpu_run_attn_part(cpu_worker *w, cpu_op *op);
+void tern_cpu_run_attn_merge(cpu_worker *w, cpu_op *op);
 
 #endif

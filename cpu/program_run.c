@@ -1,6 +1,7 @@
 /* program_run.c - runs programs on the CPU: one wake-up of the threads per run, a barrier after
- * every operation. How an operation is cut among threads is decided here and nowhere else; kernels
- * write only their range, so the cut never changes a bit. */
+ * every operation. How an operation is cut among threads is decided here, attention in
+ * program_attn.c, and nowhere else; kernels write only their range, so the cut never changes a
+ * bit. */
 #include <math.h>
 #include <string.h>
 
@@ -10,17 +11,7 @@
 /* What went wrong first in a run; 0: nothing. */
 enum { FAULT_NONE, FAULT_NOT_FINITE, FAULT_ID };
 
-/* What a thread needs to know while it runs. */
-typedef struct worker {
-    cpu_program *program;
-    const tern_cpu_kernels *kernels;
-    tern_pool *pool;
-    uint8_t *scratch; /* the thread's own */
-    int thread, n_threads, n_tok, n_rows;
-} worker;
-
-/* This thread's share of n items, in multiples of `unit`. */
-static tern_range share(const worker *w, int n, int unit)
+tern_range tern_cpu_share(const cpu_worker *w, int n, int unit)
 {
     const int64_t units = (n + unit - 1) / unit;
     const int begin = (int)(units * w->thread / w->n_threads) * unit;
@@ -28,7 +19,7 @@ static tern_range share(const worker *w, int n, int unit)
     return (tern_range){begin < n ? begin : n, end < n ? end : n};
 }
 
-static void fault(worker *w, const cpu_op *op, unsigned kind)
+static void fault(cpu_worker *w, const cpu_op *op, unsigned kind)
 {
     unsigned none = 0;
     const unsigned index = (unsigned)(op - w->program->ops);
@@ -36,10 +27,10 @@ static void fault(worker *w, const cpu_op *op, unsigned kind)
 }
 
 /* An id outside the table is a fault; its token keeps what it had. */
-static void run_embed(worker *w, cpu_op *op)
+static void run_embed(cpu_worker *w, cpu_op *op)
 {
     const tern_embed_args *a = &op->u.embed;
-    const tern_range tokens = share(w, w->n_tok, 1);
+    const tern_range tokens = tern_cpu_share(w, w->n_tok, 1);
     for (int t = tokens.begin; t < tokens.end; t++) {
         if (a->ids[t] >= 0 && a->ids[t] < op->n_vocab)
             w->kernels->embed(a, (tern_range){t, t + 1});
@@ -48,89 +39,11 @@ static void run_embed(worker *w, cpu_op *op)
     }
 }
 
-static void run_linear(worker *w, cpu_op *op)
+static void run_linear(cpu_worker *w, cpu_op *op)
 {
-    const tern_range outputs = share(w, op->u.linear.n_out, TERN_TILE_ROWS);
+    const tern_range outputs = tern_cpu_share(w, op->u.linear.n_out, TERN_TILE_ROWS);
     if (outputs.begin < outputs.end && w->n_tok > 0)
         w->kernels->linear(&op->u.linear, (tern_range){0, w->n_tok}, outputs);
-}
-
-/* The states of one group, by the kernel of the KV type. */
-static void attn_group(const worker *w, float *states, const tern_attn_args *a, int unit, int group)
-{
-    const int token = unit / a->view.kv, kv_head = unit % a->view.kv;
-    if (a->view.type == TERN_KV_F16)
-        w->kernels->attn_group_f16(states, a, token, kv_head, group);
-    else
-        w->kernels->attn_group_i8(states, a, token, kv_head, group);
-}
-
-/* o = state's o * (1/l). */
-static void attn_finish(float *o, const float *state, int hd)
-{
-    const float inverse = 1.0f / state[1];
-    for (int d = 0; d < hd; d++) o[d] = state[2 + d] * inverse;
-}
-
-/* (token, KV head) units; the groups of a unit fold left to right in the thread's scratch. */
-static void run_attn(worker *w, cpu_op *op)
-{
-    const tern_attn_args *a = &op->u.attn.args;
-    const int kv = a->view.kv, hd = a->view.hd, heads = a->h / kv, state = hd + 2;
-    float *folded = (float *)(void *)w->scratch, *next = folded + heads * state;
-    const tern_range units = share(w, w->n_tok * kv, 1);
-    for (int unit = units.begin; unit < units.end; unit++) {
-        const int token = unit / kv, kv_head = unit % kv;
-        const int last = a->view.pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
-        for (int group = 0; group <= last; group++) {
-            float *into = group == 0 ? folded : next;
-            attn_group(w, into, a, unit, group);
-            for (int i = 0; i < heads && group > 0; i++)
-                w->kernels->attn_merge(folded + i * state, next + i * state, hd);
-        }
-        float *o = op->u.attn.o + token * op->u.attn.ldo + (int64_t)kv_head * heads * hd;
-        for (int i = 0; i < heads; i++) attn_finish(o + i * hd, folded + i * state, hd);
-    }
-}
-
-static void run_attn_part(worker *w, cpu_op *op)
-{
-    const tern_attn_args *a = &op->u.attn.args;
-    const int kv = a->view.kv, heads = a->h / kv, state = a->view.hd + 2,
-              n_groups = op->u.attn.n_groups;
-    const tern_range units = share(w, w->n_tok * kv, 1);
-    float *states = (float *)(void *)w->scratch;
-    for (int unit = units.begin; unit < units.end; unit++) {
-        const int token = unit / kv, kv_head = unit % kv;
-        const int last = a->view.pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
-        for (int group = 0; group <= last; group++) {
-            attn_group(w, states, a, unit, group);
-            for (int i = 0; i < heads; i++) {
-                const int64_t row =
-                    ((int64_t)token * a->h + kv_head * heads + i) * n_groups + group;
-                memcpy(op->u.attn.o + row * op->u.attn.ldo, states + i * state,
-                       (size_t)state * sizeof(float));
-            }
-        }
-    }
-}
-
-static void run_attn_merge(worker *w, cpu_op *op)
-{
-    const int h = op->u.attn_merge.h, hd = op->u.attn_merge.hd, state = hd + 2;
-    const int64_t ld = op->u.attn_merge.ld_parts;
-    float *folded = (float *)(void *)w->scratch;
-    const tern_range units = share(w, w->n_tok * h, 1);
-    for (int unit = units.begin; unit < units.end; unit++) {
-        const int token = unit / h, head = unit % h;
-        const int last = w->program->batch->pos[token] / (TERN_GROUP_PAGES * TERN_PAGE_TOK);
-        const float *part = op->u.attn_merge.parts + (int64_t)unit * op->u.attn_merge.n_groups * ld;
-        memcpy(folded, part, (size_t)state * sizeof(float));
-        for (int group = 1; group <= last; group++)
-            w->kernels->attn_merge(folded, part + group * ld, hd);
-        attn_finish(op->u.attn_merge.o + token * op->u.attn_merge.ldo + (int64_t)head * hd, folded,
-                    hd);
-    }
 }
 
 /* N7's screening. The high plane alone gives L = f32(f32(256 S) * g) with g = xs * ws, the logit of
@@ -155,7 +68,7 @@ static void bound_logits(const tern_head_args *a, int row, tern_range vocab, flo
 }
 
 /* The n best of every row of a group, the rows shared among the threads. */
-static void take_top(worker *w, const cpu_op *op, const float *logits, int first, int rows)
+static void take_top(cpu_worker *w, const cpu_op *op, const float *logits, int first, int rows)
 {
     const int64_t n = op->u.head.n, n_vocab = op->u.head.args.n_vocab;
     for (int r = w->thread; r < rows; r += w->n_threads)
@@ -164,12 +77,12 @@ static void take_top(worker *w, const cpu_op *op, const float *logits, int first
 }
 
 /* Computes in full what may be among the n best of row r; the rest cannot win and is put out. */
-static void rescore(worker *w, const cpu_op *op, const tern_head_args *a, int first, int r)
+static void rescore(cpu_worker *w, const cpu_op *op, const tern_head_args *a, int first, int r)
 {
     const int n = op->u.head.n;
     const float least = op->u.head.top[(int64_t)(first + r) * n + n - 1].logit; /* all reach it */
     const float *upper = op->u.head.upper + (int64_t)r * a->n_vocab;
-    const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+    const tern_range vocab = tern_cpu_share(w, a->n_vocab, TERN_TILE_ROWS);
     for (int v = vocab.begin; v < vocab.end; v++)
         if (upper[v] >= least)
             w->kernels->head_logits(a, (tern_range){r, r + 1}, (tern_range){v, v + 1});
@@ -179,11 +92,12 @@ static void rescore(worker *w, const cpu_op *op, const tern_head_args *a, int fi
 
 /* TOP of a table with two planes, for a group of rows: bounds from one pass over the high plane,
  * then only the rows of the table that may be among the n best are computed in full. */
-static void run_head_screened(worker *w, cpu_op *op, const tern_head_args *a, int first, int rows)
+static void run_head_screened(cpu_worker *w, cpu_op *op, const tern_head_args *a, int first,
+                              int rows)
 {
     tern_head_args high = *a;
     high.low = NULL;
-    const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+    const tern_range vocab = tern_cpu_share(w, a->n_vocab, TERN_TILE_ROWS);
     w->kernels->head_logits(&high, (tern_range){0, rows}, vocab);
     for (int r = 0; r < rows; r++)
         bound_logits(a, r, vocab, op->u.head.lower + (int64_t)r * a->n_vocab,
@@ -198,9 +112,9 @@ static void run_head_screened(worker *w, cpu_op *op, const tern_head_args *a, in
 }
 
 /* All logits of a group of rows from one pass over the table, then what is wanted of each. */
-static void run_head_whole(worker *w, cpu_op *op, const tern_head_args *a, int first, int rows)
+static void run_head_whole(cpu_worker *w, cpu_op *op, const tern_head_args *a, int first, int rows)
 {
-    const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+    const tern_range vocab = tern_cpu_share(w, a->n_vocab, TERN_TILE_ROWS);
     w->kernels->head_logits(a, (tern_range){0, rows}, vocab);
     tern_pool_barrier(w->pool);
     if (op->u.head.n > 0) take_top(w, op, a->logits, first, rows);
@@ -212,7 +126,7 @@ static void run_head_whole(worker *w, cpu_op *op, const tern_head_args *a, int f
 }
 
 /* TOP and SCORE: groups of rows, each by all threads. */
-static void run_head_groups(worker *w, cpu_op *op)
+static void run_head_groups(cpu_worker *w, cpu_op *op)
 {
     for (int first = 0; first < w->n_rows; first += CPU_HEAD_GROUP) {
         const int left = w->n_rows - first, rows = left < CPU_HEAD_GROUP ? left : CPU_HEAD_GROUP;
@@ -226,21 +140,21 @@ static void run_head_groups(worker *w, cpu_op *op)
     }
 }
 
-static void run_head(worker *w, cpu_op *op)
+static void run_head(cpu_worker *w, cpu_op *op)
 {
     tern_head_args *a = &op->u.head.args;
-    const tern_range rows = share(w, w->n_rows, 1);
+    const tern_range rows = tern_cpu_share(w, w->n_rows, 1);
     if (w->kernels->head_quant(a, rows)) fault(w, op, FAULT_NOT_FINITE);
     tern_pool_barrier(w->pool);
     if (op->u.head.mode != TERN_HEAD_FULL) {
         run_head_groups(w, op);
         return;
     }
-    const tern_range vocab = share(w, a->n_vocab, TERN_TILE_ROWS);
+    const tern_range vocab = tern_cpu_share(w, a->n_vocab, TERN_TILE_ROWS);
     w->kernels->head_logits(a, (tern_range){0, w->n_rows}, vocab);
 }
 
-static void run_pick(worker *w, cpu_op *op)
+static void run_pick(cpu_worker *w, cpu_op *op)
 {
     const int slots = op->u.pick.slots, n_vocab = op->u.pick.args.n_vocab;
     const int workers = slots < w->n_threads ? slots : w->n_threads;
@@ -256,10 +170,10 @@ static void run_pick(worker *w, cpu_op *op)
     }
 }
 
-static void run_copy(worker *w, cpu_op *op)
+static void run_copy(cpu_worker *w, cpu_op *op)
 {
     const int gather = op->kind == TERN_OP_COPY_ROWS;
-    const tern_range rows = share(w, gather ? w->n_rows : op->u.copy.rows, 1);
+    const tern_range rows = tern_cpu_share(w, gather ? w->n_rows : op->u.copy.rows, 1);
     for (int r = rows.begin; r < rows.end; r++) {
         const size_t source = (size_t)(gather ? w->program->batch->rows[r] : r);
         memcpy(op->u.copy.to + (size_t)r * op->u.copy.to_step,
@@ -267,10 +181,10 @@ static void run_copy(worker *w, cpu_op *op)
     }
 }
 
-static void run_op(worker *w, cpu_op *op)
+static void run_op(cpu_worker *w, cpu_op *op)
 {
     const tern_cpu_kernels *k = w->kernels;
-    const tern_range tokens = share(w, w->n_tok, 1);
+    const tern_range tokens = tern_cpu_share(w, w->n_tok, 1);
     switch (op->kind) {
     case TERN_OP_EMBED: run_embed(w, op); break;
     case TERN_OP_NORM_QUANT:
@@ -278,15 +192,16 @@ static void run_op(worker *w, cpu_op *op)
         break;
     case TERN_OP_LINEAR: run_linear(w, op); break;
     case TERN_OP_ROPE_KV: k->rope_kv(&op->u.rope_kv, tokens); break;
-    case TERN_OP_ATTN: run_attn(w, op); break;
-    case TERN_OP_ATTN_PART: run_attn_part(w, op); break;
-    case TERN_OP_ATTN_MERGE: run_attn_merge(w, op); break;
+    case TERN_OP_ATTN: tern_cpu_run_attn(w, op); break;
+    case TERN_OP_ATTN_PART: tern_cpu_run_attn_part(w, op); break;
+    case TERN_OP_ATTN_MERGE: tern_cpu_run_attn_merge(w, op); break;
     case TERN_OP_ACT_MUL:
-        k->act_mul(&op->u.act_mul.args, (tern_range){0, w->n_tok}, share(w, op->u.act_mul.f, 64));
+        k->act_mul(&op->u.act_mul.args, (tern_range){0, w->n_tok},
+                   tern_cpu_share(w, op->u.act_mul.f, 64));
         break;
     case TERN_OP_NORM: k->norm(&op->u.norm, tokens); break;
     case TERN_OP_ADD: k->add(&op->u.add, tokens); break;
-    case TERN_OP_POOL: k->pool(&op->u.pool, share(w, w->program->batch->n_seq, 1)); break;
+    case TERN_OP_POOL: k->pool(&op->u.pool, tern_cpu_share(w, w->program->batch->n_seq, 1)); break;
     case TERN_OP_HEAD: run_head(w, op); break;
     case TERN_OP_PICK: run_pick(w, op); break;
     case TERN_OP_COPY_2D:
@@ -300,7 +215,7 @@ static void run_thread(void *arg, int thread)
     cpu_program *program = arg;
     tern_cpu_device *cpu = (tern_cpu_device *)program->base.device;
     tern_float_env_set();
-    worker w = {
+    cpu_worker w = {
         .program = program, .kernels = &cpu->kernels, .pool = cpu->pool,
         .scratch = cpu->thread_scratch + (size_t)thread * TERN_THREAD_SCRATCH_BYTES,
         .thread = thread, .n_threads = tern_pool_threads(cpu->pool),

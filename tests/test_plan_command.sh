@@ -102,12 +102,12 @@ ends 2 'head i16' run -m "$model" -p a --plan "$folder/a.json" --head i8
 ends 2 'names a profile' run -m "$model" -p a --plan auto -d cpu,profile:l4
 
 # Profiles of another machine, of another version; a calibration that fails.
-foreign='{"tern_profiles": 2, "profiles": [{"name": "cpu:0", "kind": "cpu", "hardware": "Z80",
+foreign='{"tern_profiles": 3, "profiles": [{"name": "cpu:0", "kind": "cpu", "hardware": "Z80",
   "threads": 1, "memory_mib": 64, "estimated": true, "read_gb_s": 1, "int8_gmac_s": 1,
   "f32_gfma_s": 1}]}'
 printf '%s' "$foreign" >"$folder/z80.json"
 ends 2 "was measured on 'Z80'" plan --preset tiny --profile "$folder/z80.json"
-printf '%s' "${foreign/: 2,/: 7,}" >"$folder/old.json"
+printf '%s' "${foreign/: 3,/: 7,}" >"$folder/old.json"
 ends 2 'has version 7' plan --preset tiny --profile "$folder/old.json"
 mkdir -p "$XDG_CONFIG_HOME/tern"
 cp "$folder/z80.json" "$XDG_CONFIG_HOME/tern/profiles.json"

@@ -11,9 +11,15 @@
 
 #include "cpu/x86/x86.h"
 
-/* Limit: two vpmaddubsw a cycle, 234 GMAC/s, beside as many additions. Measured with kerncheck
- * --bench (one thread of a Zen 4, 2-core VM, 2560 x 6912): 1 token cold 25.5 GB/s; 4 tokens 115,
- * 256 tokens 106 GMAC/s. */
+/* Limit: two vpmaddubsw a cycle, 64 products, beside as many additions: with the codes taken apart
+ * 20 instructions for 256 products of four tokens, 51 a cycle where four issue, 163 GMAC/s at 3.2
+ * GHz. The 8 sums, 2 codes, 2 tiles and the mask leave 3 registers: gcc 12 regrouped the sums of
+ * the four steps of a tile and spilled them, hence the empty asm after each. Predicted: towards
+ * that limit. Seen with kerncheck --bench, 2560 x 6912, one thread of a 2-core Zen 3 VM under
+ * load, two runs of each by turns: 1 token hot 199 and 184 us, cold unchanged (memory: 48 GMAC/s);
+ * 2 tokens 92 and 119, 4 tokens 100 and 135, 8 tokens 99 and 136, 256 tokens 93 and 128 GMAC/s.
+ * Look-ups (vpshufb) would lose on many tokens: two tables of bytes, widened and summed, are 6
+ * instructions for 64 products, here 4. */
 
 #define NARROW_COLS (16 * TERN_TILE_COLS) /* columns that fit 16-bit sums */
 #define TOKEN_BLOCK 64 /* tokens whose activations stay in L2 while row groups pass by */
@@ -53,6 +59,7 @@ static INLINE void dot_rows(__m256i *dot, const uint8_t *codes, const int8_t *q,
                     const __m256i pairs1 = _mm256_maddubs_epi16(code1, x);
                     sum[t] = _mm256_add_epi16(sum[t], pairs0);
                     sum[tokens + t] = _mm256_add_epi16(sum[tokens + t], pairs1);
+                    __asm__("" : "+x"(sum[t]), "+x"(sum[tokens + t])); /* in this order */
                 }
             }
         }

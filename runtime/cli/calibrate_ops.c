@@ -129,10 +129,9 @@ static int measure_attention(double *ns, cal_rig *rig, tern_curve_id id, int con
             (size_t)CAL_TOK * (size_t)rig->heads.ld * sizeof(float);
     }
     const tern_step step = {t, 1, 0, context - t};
-    const double busiest = tern_busiest_context(&step, rig->n_threads);
     const int status =
         time_units(ns, rig, n, (const int[3]){t, 0, context - t}, (double)t * CAL_HD, err);
-    if (status == TERN_OK) *ns *= context / busiest;
+    if (status == TERN_OK) *ns *= context / tern_mean_context(&step);
     return status;
 }
 

@@ -2,7 +2,7 @@
  * the profile holds a measured curve, it is the time; elsewhere it is
  *   max(bytes / read rate, int8 products / int8 rate, float products / float rate)
  * with the parts of these rates that the kernels reach. How the CPU cuts attention among threads
- * (cpu/program_run.c) shows in the time, because the last thread is waited for. */
+ * (cpu/program_attn.c) shows in the time, because the last thread is waited for. */
 #include <math.h>
 
 #include "plan/planner.h"
@@ -99,10 +99,18 @@ static tern_curve_id attn_curve(const context *c, int four)
     return (tern_curve_id)(TERN_CURVE_ATTN_F16_1 + 4 * chunk + 2 * i8 + four);
 }
 
-double tern_busiest_context(const tern_step *s, int n_threads)
+double tern_mean_context(const tern_step *s)
 {
     const double t = s->n_seq == 1 ? s->n_tok : 1;
-    return s->first + 0.5 + t * (1 - 0.5 / (n_threads > 1 && t > 1 ? n_threads : 1));
+    return s->first + 0.5 + 0.5 * t;
+}
+
+/* Times of one (token, KV head) that the thread with the largest part takes: parts are equal to the
+ * nearest border of a group of pages. */
+static double attn_rounds(double units, double keys, int threads)
+{
+    const double group = TERN_GROUP_PAGES * TERN_PAGE_TOK;
+    return keys <= group ? ceil(units / threads) : fmax(units / threads, group / keys);
 }
 
 static void add_attention(tern_cost *cost, const context *c)
@@ -110,12 +118,12 @@ static void add_attention(tern_cost *cost, const context *c)
     const tern_model_config *m = c->config;
     const tern_step *s = c->step;
     const int threads = c->profile->n_threads > 1 ? c->profile->n_threads : 1;
-    const double units = (double)s->n_tok * m->kv, rounds = ceil(units / threads);
-    const double at = tern_busiest_context(s, threads), mean = tern_busiest_context(s, 1);
+    const double at = tern_mean_context(s);
+    const double rounds = attn_rounds((double)s->n_tok * m->kv, at, threads);
     const double group = (double)m->h / m->kv;
     const double page = (double)tern_kv_page_bytes(c->workload->kv_type, m->kv, m->hd);
     const double reads = s->n_seq == 1 ? s->first + s->n_tok : (double)s->n_seq * (s->first + 1);
-    const double products = mean * s->n_tok * m->h * m->hd;
+    const double products = at * s->n_tok * m->h * m->hd;
     tern_work work = {.bytes = page / TERN_PAGE_TOK * reads};
     if (c->workload->kv_type == TERN_KV_F16)
         work.fmas = 2 * products;

@@ -95,9 +95,8 @@ typedef struct tern_step {
     int n_tok, n_seq, n_rows, first;
 } tern_step;
 
-/* Positions that the tokens of the busiest of n threads attend to, on average: of a chunk the last
- * thread has the last tokens. */
-double tern_busiest_context(const tern_step *step, int n_threads);
+/* Positions that the tokens of a step attend to, on average. */
+double tern_mean_context(const tern_step *step);
 
 /* What a device does for each of these in one step or more. */
 typedef struct tern_units {

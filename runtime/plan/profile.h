@@ -1,7 +1,7 @@
 /* profile.h - what a device is known to do: measured by `tern calibrate`, or estimated from data
  * sheets for hardware that is not here. The planner predicts from it and from nothing else.
  *
- * A file is {"tern_profiles": 2, "machine": .., "build": .., "profiles": [...]}: the keys of a
+ * A file is {"tern_profiles": 3, "machine": .., "build": .., "profiles": [...]}: the keys of a
  * profile and their units are the tables of profile_json.c. The library of estimated profiles
  * (runtime/plan/profiles) is part of the program. */
 #ifndef TERN_PLAN_PROFILE_H
@@ -9,7 +9,7 @@
 
 #include "tern/device.h"
 
-#define TERN_PROFILE_VERSION 2
+#define TERN_PROFILE_VERSION 3
 #define TERN_PROFILE_MAX_FILE 64 /* profiles in one file */
 #define TERN_CURVE_POINTS 12
 
