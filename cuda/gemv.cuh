@@ -195,12 +195,6 @@ static __device__ inline void gemv_stream(const gemv_run &run, const gemv_smem &
     if (column > 0 && run.n > 0) gemv_add(s.sums + group * TERN_CUDA_ROWS, acc);
 }
 
-/* N5: the product of a row from its sum of codes; q has this scale and row sum. */
-static __device__ inline float gemv_value(unsigned codes, float scale, int32_t sum, float row_scale)
-{
-    return (float)(int)(codes - (unsigned)sum) * (scale * row_scale);
-}
-
 /* y of this thread's first row, where it will be added to: asked for long before it is needed. */
 static __device__ inline float gemv_before(const linear_args &a, const gemv_share &share)
 {
@@ -217,7 +211,7 @@ static __device__ inline void gemv_store(const linear_args &a, const gemv_share 
     for (int r = thread; r < gemv_rows(share); r += GEMV_THREADS) {
         const int row = gemv_row(share, r);
         if (row >= a.w.n_out) break;
-        const float v = gemv_value(s.sums[r], scale, sum, s.scales[r]);
+        const float v = linear_product(s.sums[r], sum, scale, s.scales[r]);
         a.y[row] = a.accumulate ? (r == thread ? before : a.y[row]) + v : v;
     }
 }

@@ -165,7 +165,8 @@ static __device__ inline void store_pairs(const linear_fused_args &a, const gemv
         float v[2];
         UNROLL for (int i = 0; i < 2; i++) {
             float *y = a.linear.y + n + i * a.act.f;
-            v[i] = gemv_value(s.sums[r + i * half], row.scale, row.sum, s.scales[r + i * half]);
+            const int at = r + i * half;
+            v[i] = linear_product(s.sums[at], row.sum, row.scale, s.scales[at]);
             if (a.linear.accumulate) v[i] = *y + v[i];
             *y = v[i];
         }
