@@ -6,6 +6,9 @@ install(DIRECTORY include/tern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 # What a program that links libtern.a needs besides.
 set(TERN_LIBRARY_MODULES "libpcre2-8 libutf8proc jansson")
+if(HWLOC_FOUND)
+    string(APPEND TERN_LIBRARY_MODULES " hwloc")
+endif()
 set(TERN_LIBRARY_FLAGS "-lm -pthread")
 if(TERN_CUDA_BUILT) # the CUDA runtime is linked in from where the toolkit is
     set(TERN_LIBRARY_FLAGS "${TERN_CUDART} -lstdc++ -lrt -ldl ${TERN_LIBRARY_FLAGS}")

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "base/topology.h"
 #include "cpu/cpu_device.h"
 #include "cpu/levels.h"
 
@@ -54,7 +55,7 @@ static int cpu_info(tern_device_info *out, int index, tern_error *err)
     if (status != TERN_OK) return status;
     int n;
     snprintf(out->level, sizeof out->level, "%s", tern_cpu_levels(&n)[level].name);
-    out->n_threads = tern_cores_available();
+    out->n_threads = tern_cores_fast();
     return TERN_OK;
 }
 

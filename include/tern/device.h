@@ -409,7 +409,7 @@ typedef struct tern_device_info {
 } tern_device_info;
 
 typedef struct tern_device_options {
-    int n_threads;         /* CPU: 0 means one per available core */
+    int n_threads;         /* CPU: 0 means one a core (of the fastest kind, hwloc) */
     uint64_t budget_bytes; /* buffers beyond it fail with TERN_E_FIT; 0: no budget */
 } tern_device_options;
 
