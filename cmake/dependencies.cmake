@@ -23,6 +23,10 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(LIBEDIT REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
 pkg_check_modules(HWLOC IMPORTED_TARGET hwloc>=2.4) # may be absent: runtime/base/topology.c
+file(GLOB TERN_DEPS_HWLOC "${TERN_DEPS}/usr/include/*/hwloc") # what differs between architectures
+if(HWLOC_FOUND AND TERN_DEPS_HWLOC)
+    target_include_directories(PkgConfig::HWLOC SYSTEM INTERFACE "${TERN_DEPS_HWLOC}/..")
+endif()
 if(TERN_TESTS)
     pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()
