@@ -12,6 +12,10 @@
 
 #include "plan/profile.h"
 
+#define DIGITS(number) #number
+#define DIGITS_OF(macro) DIGITS(macro)
+#define VERSION "\"tern_profiles\": " DIGITS_OF(TERN_PROFILE_VERSION)
+
 static void test_curves(void **state)
 {
     (void)state;
@@ -116,8 +120,8 @@ static void test_wrong_files(void **state)
     static const struct {
         const char *from, *to, *word;
     } wrong[] = {
-        {"\"tern_profiles\": 2", "\"tern_profiles\": 3", "version 3"},
-        {"\"tern_profiles\": 2", "\"tern_plan\": 1", "no file of profiles"},
+        {VERSION, "\"tern_profiles\": 99", "version 99"},
+        {VERSION, "\"tern_plan\": 1", "no file of profiles"},
         {"\"name\"", "\"nome\"", "nome"},
         {"\"A processor\"", "7", "hardware"},
         {"\"A processor\"", "\"\"", "hardware"},
