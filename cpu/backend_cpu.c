@@ -1,5 +1,6 @@
 /* backend_cpu.c - the CPU backend: memory, weights and streams. Work runs inside the calls, so
  * streams and events only carry the sticky error; programs are in program.c. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,18 @@ static void proc_value(char *out, size_t cap, const char *path, const char *key)
     fclose(file);
 }
 
+/* hwloc takes some milliseconds, and a device is described more than once. */
+static int default_threads(void)
+{
+    static atomic_int known;
+    int n = atomic_load(&known);
+    if (n == 0) {
+        n = tern_cores_fast();
+        atomic_store(&known, n);
+    }
+    return n;
+}
+
 static int cpu_info(tern_device_info *out, int index, tern_error *err)
 {
     memset(out, 0, sizeof *out);
@@ -55,7 +68,7 @@ static int cpu_info(tern_device_info *out, int index, tern_error *err)
     if (status != TERN_OK) return status;
     int n;
     snprintf(out->level, sizeof out->level, "%s", tern_cpu_levels(&n)[level].name);
-    out->n_threads = tern_cores_fast();
+    out->n_threads = default_threads();
     return TERN_OK;
 }
 
